@@ -1,0 +1,87 @@
+"""Every setting there is, with the papers' values; a study changes what it needs.
+
+A study's `get_config()` calls `default_config()`, edits and returns it locked.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from rpex_jax.agents import CONFIGS
+from rpex_jax.attacks.corruption import ELEMENTS
+
+# Set by the phase that trains, not by the user.
+SET_BY_PHASE = ("actor_decay_steps", "align")
+
+
+def agent_defaults(name: str) -> ConfigDict:
+    """The numbers and sizes of one base agent."""
+    fields = dataclasses.asdict(CONFIGS[name]())
+    return ConfigDict({k: v for k, v in fields.items() if k not in SET_BY_PHASE})
+
+
+def default_config() -> ConfigDict:
+    """The protocol of RPEX, arXiv 2509.24748, Table C.1; not locked yet."""
+    config = ConfigDict()
+    config.note = ""  # printed first; say here if a budget is not the paper's
+    config.env = "Hopper-v4"
+
+    config.data = ConfigDict()
+    config.data.source = "hopper-medium-replay"  # file, folder, Minari id or built-in
+    config.data.action_range = (-1.0, 1.0)  # of the file; mapped to [-1, 1]
+    config.data.drop_observation_columns = ()
+
+    # The grid: every combination of these, and of "key=value,value" in `axes`.
+    config.sweep = ConfigDict()
+    config.sweep.base = ("iql", "riql")
+    config.sweep.method = ("direct", "pex", "rpex")
+    config.sweep.corruption = ("clean", *ELEMENTS)
+    config.sweep.seed = (0, 1, 2, 3, 4)
+    config.sweep.axes = ()
+
+    # What each corruption of the grid hits, and "key=value" where it needs other
+    # settings than the rest.
+    config.corruptions = ConfigDict()
+    config.corruptions.clean = ConfigDict({"elements": (), "settings": ()})
+    for element in ELEMENTS:
+        config.corruptions[element] = ConfigDict(
+            {"elements": (element,), "settings": ()}
+        )
+    config.corruptions.observation.settings = ("online.align=1.0",)
+    config.corruptions.action.settings = ("online.updates_per_step=4",)
+
+    config.agent = ConfigDict({name: agent_defaults(name) for name in ("iql", "riql")})
+
+    config.expansion = ConfigDict()
+    config.expansion.inv_temperature = 3.0  # RPEX lambda
+    config.expansion.kappa = 0.1  # of rpex; pex has 0
+    config.expansion.epsilon = 0.0  # in evaluation; the released code has 0.1
+    config.expansion.ipw_form = "logit"  # or "printed"
+    config.expansion.offline_action = "mode"  # or "sample"
+    config.expansion.online_policy = "fresh"  # or "copied"
+    config.expansion.critic_transfer = "full"  # or "target": IQL-RPEX as released
+
+    config.offline = ConfigDict()
+    config.offline.steps = 2_000_000  # updates
+    config.offline.chunk = 10_000  # updates between rows, checkpoints and evaluations
+    config.offline.batch_size = 256
+    config.offline.rate = 0.3  # share of rows hit
+    config.offline.scale = 1.0  # of the damage, in deviations
+
+    config.online = ConfigDict()
+    config.online.steps = 1_000_000  # environment steps, warm-up included
+    config.online.warmup = 5_000  # steps before the first update
+    config.online.chunk = 5_000  # steps between rows, checkpoints and evaluations
+    config.online.batch_size = 256
+    config.online.offline_ratio = 0.5  # share of the data set in a batch
+    config.online.updates_per_step = 1  # UTD
+    config.online.capacity = 1_000_000  # of the replay, at most `steps`
+    config.online.rate = 0.5
+    config.online.scale = 1.0
+    config.online.align = 0.0  # policy weight: 0 AWR, 1 AlignIQL
+    config.online.corrupt_again = 0  # 0: online batches see pretraining's damage
+
+    config.evaluation = ConfigDict()
+    config.evaluation.episodes = 10
+    config.evaluation.every = 1  # chunks; the last chunk is always evaluated
+    return config

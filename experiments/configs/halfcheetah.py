@@ -1,0 +1,40 @@
+"""A recorded HalfCheetah data set: {IQL, RIQL} x {direct, PEX, RPEX} x 4 corruptions.
+
+The recording is NeoRL-2's SafetyHalfCheetah; give its path as `--config.data.source`.
+Column 0 of its observations is the x position, which Gymnasium leaves out.
+"""
+
+from experiments.configs.default import default_config
+from rpex_jax.attacks.corruption import ELEMENTS
+
+# RIQL's sigma, quantile and ensemble per element, random corruption, HalfCheetah.
+# Source: RIQL RIQL_config.py.
+RIQL_ROWS = {
+    "observation": (0.1, 0.1, 5),
+    "action": (0.5, 0.25, 3),
+    "reward": (3.0, 0.25, 5),
+    "dynamics": (3.0, 0.25, 5),
+}
+
+
+def get_config():
+    config = default_config()
+    config.note = "reduced budget: a hundredth of the paper's offline updates"
+    config.env = "HalfCheetah-v4"
+    config.data.source = "neorl2_SafetyHalfCheetah-high-train.npz"
+    config.data.drop_observation_columns = (0,)
+    config.sweep.corruption = ELEMENTS
+    config.sweep.seed = (0, 1, 2)
+    for element, (sigma, quantile, num_critics) in RIQL_ROWS.items():
+        config.corruptions[element].settings += (
+            f"agent.riql.sigma={sigma}",
+            f"agent.riql.quantile={quantile}",
+            f"agent.riql.num_critics={num_critics}",
+        )
+    config.offline.steps = 20_000
+    config.offline.chunk = 2_500
+    config.online.steps = 6_000
+    config.online.warmup = 1_000
+    config.online.chunk = 1_000
+    config.evaluation.episodes = 5
+    return config.lock()

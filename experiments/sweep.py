@@ -1,0 +1,339 @@
+"""Runs a study: pretraining, then every online method, many runs in each program.
+
+    python -m experiments.sweep --config=experiments/configs/quickstart.py \
+      --config.sweep.seed='(0, 1, 2)' --out=runs/quickstart [--resume]
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+from tqdm import tqdm
+
+from experiments import report, study
+from experiments.progress import progress_bar
+from experiments.study import OfflineProgram, OnlineProgram, Run
+from rpex_jax import checkpoints, results, sweep
+from rpex_jax.agents import AGENTS
+from rpex_jax.data import sources
+from rpex_jax.data.dataset import DatasetError
+from rpex_jax.envs import Env
+from rpex_jax.training.offline import OfflineData, put_on_device
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The study.")
+_OUT = flags.DEFINE_string("out", None, "Results folder; runs/<study> if not given.")
+_RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
+
+PACKAGES = ("jax", "flax", "optax", "mujoco", "gymnasium", "minari", "numpy")
+
+
+class Group(NamedTuple):
+    """Runs that train as one program, bound to their configs and data."""
+
+    name: str  # of its checkpoints and rows
+    phase: str  # "offline" or "online"
+    labels: list[dict]  # per run
+    first_step: int  # before the first chunk
+    chunk_steps: int
+    num_chunks: int
+    start: Callable[[], Any]
+    chunk: Callable[[Any], tuple[Any, dict]]
+    evaluate: Callable[[Any], jax.Array]  # -> returns [runs, episodes]
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    if _CONFIG.value is None:
+        raise app.UsageError("--config must name a study, see experiments/configs")
+    study_name = Path(flags.FLAGS["config"].config_filename).stem
+    out = Path(_OUT.value or f"runs/{study_name}")
+    try:
+        run_study(_CONFIG.value, out, resume=_RESUME.value)
+    except (study.ConfigError, DatasetError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
+    """Trains all runs of a study and leaves its results folder.
+
+    Raises:
+      ConfigError, DatasetError: before anything is compiled.
+    """
+    runs = study.expand_grid(config)
+    env = study.make_env(config)
+    dataset = sources.load(
+        config.data.source,
+        action_range=tuple(config.data.action_range),
+        drop_observation_columns=tuple(config.data.drop_observation_columns),
+    )
+    study.check_widths(env, dataset, config.data.source)
+    prepare_folder(out, config, resume)
+    if config.note:
+        print(f"Note: {config.note}.")
+    cache_compilations()
+    data = put_on_device(dataset)
+
+    # Methods that start from the same pretraining share it.
+    pretrainings = {key: members[0] for key, members in by_pretraining(runs).items()}
+    numbers = {key: number for number, key in enumerate(pretrainings)}
+    pretrained = {}
+    groups = sweep.group_by(
+        pretrainings, lambda key: study.offline_program(pretrainings[key])
+    )
+    total = sum(program.steps * len(keys) for program, keys in groups.items())
+    with progress_bar("offline", total, "update") as bar:
+        for number, (program, keys) in enumerate(groups.items()):
+            group = offline_group(
+                f"offline-{number}",
+                program,
+                [pretrainings[key] for key in keys],
+                [numbers[key] for key in keys],
+                env,
+                data,
+            )
+            states = train(group, out, env, config.evaluation.every, bar)
+            pretrained |= {key: sweep.take(states, i) for i, key in enumerate(keys)}
+
+    groups = sweep.group_by(runs, study.online_program)
+    total = sum(program.steps * len(runs) for program, runs in groups.items())
+    with progress_bar("online", total, "step") as bar:
+        for number, (program, members) in enumerate(groups.items()):
+            keys = [pretraining_key(run) for run in members]
+            group = online_group(
+                f"online-{number}",
+                program,
+                members,
+                [numbers[key] for key in keys],
+                sweep.stack([pretrained[key] for key in keys]),
+                env,
+                data,
+            )
+            train(group, out, env, config.evaluation.every, bar)
+    print(report.write(out))
+
+
+def pretraining_key(run: Run) -> Hashable:
+    """Equal for runs whose pretraining is the same, down to every number."""
+    leaves = jax.tree.leaves(study.offline_run(run))
+    numbers = tuple(np.asarray(leaf, np.float64).tobytes() for leaf in leaves)
+    return study.offline_program(run), numbers
+
+
+def by_pretraining(runs: list[Run]) -> dict[Hashable, list[Run]]:
+    """Runs that start from the same pretraining together."""
+    return sweep.group_by(runs, pretraining_key)
+
+
+def offline_group(
+    name: str,
+    program: OfflineProgram,
+    members: list[Run],
+    numbers: list[int],
+    env: Env,
+    data: OfflineData,
+) -> Group:
+    """The pretrainings of one program."""
+    phase = sweep.offline_phase(
+        AGENTS[program.base],
+        env,
+        batch_size=program.batch_size,
+        num_updates=program.chunk,
+        num_episodes=members[0].config.evaluation.episodes,
+    )
+    runs = sweep.stack([study.offline_run(run) for run in members])
+    labels = [
+        {name: run.labels[name] for name in ("base", "corruption", "seed")}
+        | {"pretraining": number}
+        for run, number in zip(members, numbers, strict=True)
+    ]
+    return Group(
+        name=name,
+        phase="offline",
+        labels=labels,
+        first_step=0,
+        chunk_steps=program.chunk,
+        num_chunks=program.steps // program.chunk,
+        start=lambda: phase.start(runs, data),
+        chunk=lambda state: phase.chunk(state, runs, data),
+        evaluate=lambda state: phase.evaluate(state, runs),
+    )
+
+
+def online_group(
+    name: str,
+    program: OnlineProgram,
+    members: list[Run],
+    numbers: list[int],
+    pretrained: Any,
+    env: Env,
+    data: OfflineData,
+) -> Group:
+    """The online runs of one program; `pretrained` has their run axis."""
+    phase = sweep.online_phase(
+        AGENTS[program.base],
+        program.method,
+        env,
+        batch_size=program.batch_size,
+        num_offline=program.num_offline,
+        capacity=program.capacity,
+        warmup=program.warmup,
+        num_steps=program.chunk,
+        updates_per_step=program.updates_per_step,
+        num_episodes=members[0].config.evaluation.episodes,
+        online_policy=program.online_policy,
+        critic_transfer=program.critic_transfer,
+    )
+    runs = sweep.stack([study.online_run(run) for run in members])
+    labels = [
+        run.labels | {"pretraining": number}
+        for run, number in zip(members, numbers, strict=True)
+    ]
+    statistics = pretrained.statistics
+    return Group(
+        name=name,
+        phase="online",
+        labels=labels,
+        first_step=program.warmup,
+        chunk_steps=program.chunk,
+        num_chunks=(program.steps - program.warmup) // program.chunk,
+        start=lambda: phase.start(pretrained, runs, data),
+        chunk=lambda state: phase.chunk(state, statistics, runs, data),
+        evaluate=lambda state: phase.evaluate(state, statistics, runs),
+    )
+
+
+def train(group: Group, out: Path, env: Env, evaluate_every: int, bar: tqdm) -> Any:
+    """Trains a group to its end, from its last checkpoint if it has one.
+
+    Rows are written before the checkpoint that covers them, and rows beyond the
+    checkpoint are dropped on the way in: a kill at any moment costs the chunk in
+    flight, and no row is lost or doubled.
+    """
+    folder, rows_file = out / "checkpoints" / group.name, out / "chunks.jsonl"
+    done = checkpoints.latest(folder) or 0
+    results.keep_rows(
+        rows_file, lambda row: row["group"] != group.name or row["chunk"] <= done
+    )
+    if done:
+        state = checkpoints.restore(folder, done, jax.eval_shape(group.start))
+    else:
+        state = jax.block_until_ready(group.start())
+    bar.update((group.first_step + done * group.chunk_steps) * len(group.labels))
+    for chunk in range(done + 1, group.num_chunks + 1):
+        started = time.perf_counter()
+        state, metrics = jax.block_until_ready(group.chunk(state))
+        trained = time.perf_counter()
+        returns = None
+        if chunk % evaluate_every == 0 or chunk == group.num_chunks:
+            returns = np.asarray(group.evaluate(state), np.float64)
+            bar.set_postfix(score=f"{report.as_scores(env.name, returns).mean():.1f}")
+        wall = {
+            "wall/chunk": trained - started,  # the first one compiles
+            "wall/evaluation": time.perf_counter() - trained,
+        }
+        step = group.first_step + chunk * group.chunk_steps
+        place = {"group": group.name, "phase": group.phase}
+        place |= {"chunk": chunk, "step": step}
+        results.append_rows(
+            rows_file, tidy_rows(group.labels, place, metrics, returns, wall)
+        )
+        checkpoints.save(folder, chunk, state)
+        bar.update(group.chunk_steps * len(group.labels))
+    return state
+
+
+def tidy_rows(
+    labels: list[dict],
+    place: dict,
+    metrics: dict[str, jax.Array],
+    returns: np.ndarray | None,
+    wall: dict,
+) -> list[dict]:
+    """A row a run: labels, place, metrics [runs], returns [runs, episodes], seconds."""
+    metrics = {name: np.asarray(values).tolist() for name, values in metrics.items()}
+    return [
+        label
+        | place
+        | {name: values[i] for name, values in metrics.items()}
+        | ({} if returns is None else {"returns": returns[i].tolist()})
+        | wall
+        for i, label in enumerate(labels)
+    ]
+
+
+def prepare_folder(out: Path, config: ConfigDict, resume: bool) -> None:
+    """Writes what was asked for and with what, or checks that it is the same.
+
+    Raises:
+      ConfigError: the folder holds a study already, or another one on resume.
+    """
+    text = json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
+    saved = out / "config.json"
+    if saved.exists():
+        if not resume:
+            raise study.ConfigError(
+                f"--out is {out}, which holds a study already; pass --resume to go on "
+                "with it, or another folder"
+            )
+        if (other := difference(json.loads(saved.read_text()), json.loads(text))) != "":
+            raise study.ConfigError(
+                f"--resume needs the config that {out} was made with; {other}"
+            )
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    device = jax.devices()[0]
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions |= {
+        "python": platform.python_version(),
+        "device": f"{device.platform}: {device.device_kind}, {os.cpu_count()} cores",
+        "command": shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]]),
+        "commit": commit(),
+    }
+    results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
+    results.write_atomically(saved, text)
+
+
+def difference(old: dict, new: dict, prefix: str = "") -> str:
+    """The first setting in which two configs differ, as text; empty if none."""
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            if found := difference(a, b, f"{prefix}{key}."):
+                return found
+        elif a != b:
+            return f"{prefix}{key} was {a!r} and is {b!r}"
+    return ""
+
+
+def commit() -> str:
+    """The commit that runs, marked where the work tree differs; empty outside git."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
+
+
+def cache_compilations() -> None:
+    """Keeps compiled programs between processes, unless the user chose a place."""
+    if not jax.config.jax_compilation_cache_dir:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(cache / "rpex_jax"))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,73 @@
+"""Robust IQL, arXiv 2310.12955: IQL with a quantile over an ensemble of critics and
+a Huber loss, in the order of RIQL.py. Observations come normalised.
+"""
+
+from functools import partial
+
+import jax.numpy as jnp
+from flax import struct
+
+from rpex_jax import losses
+from rpex_jax.agents import iql
+from rpex_jax.agents.iql import IQLConfig, IQLState
+from rpex_jax.networks import edac_ensemble
+from rpex_jax.types import Array, Key, Spec, Transition, static
+
+
+@struct.dataclass
+class RIQLConfig(IQLConfig):
+    """IQL's numbers and RIQL's two; defaults where RPEX has no table row."""
+
+    sigma: float = 3.0  # knee of the Huber loss at 1 / sigma^2
+    quantile: float = 0.1  # RIQL alpha, over the ensemble
+    num_critics: int = static(5)
+
+
+def init(key: Key, spec: Spec, config: RIQLConfig) -> IQLState:
+    """Fresh networks, critics with EDAC's initialiser."""
+    return iql.init(key, spec, config, critic_init=edac_ensemble)
+
+
+# RIQLDIRECT keeps the pretrained target critics; IQLDIRECT copies the critics.
+restart = iql.fresh_optimizers
+
+
+def action_value(
+    state: IQLState, observations: Array, actions: Array, config: RIQLConfig
+) -> Array:
+    """Quantile over Q_k(s, a)."""
+    q = iql.apply_critics(state.critic, observations, actions, config)
+    return losses.ensemble_quantile(q, config.quantile)
+
+
+def target_action_value(
+    state: IQLState, observations: Array, actions: Array, config: RIQLConfig
+) -> Array:
+    """Quantile over the target critics."""
+    q = iql.apply_critics(state.target_critic, observations, actions, config)
+    return losses.ensemble_quantile(q, config.quantile)
+
+
+def critic_step(
+    state: IQLState, batch: Transition, next_values: Array, config: RIQLConfig
+) -> tuple[IQLState, dict]:
+    """All critics to the clipped TD target by RIQL's Huber loss."""
+    targets = iql.td_target(batch, next_values, config)
+    targets = jnp.clip(targets, *losses.RIQL_TARGET_RANGE)
+    huber = partial(losses.riql_huber_loss, sigma=config.sigma)
+    return iql.fit_critics(state, batch, targets, huber, config)
+
+
+critic_update = partial(
+    iql.critic_update, target_action_value=target_action_value, critic_step=critic_step
+)
+update = partial(iql.update, critic_update=critic_update)
+
+AGENT = iql.AGENT._replace(
+    init=init,
+    update=update,
+    action_value=action_value,
+    restart=restart,
+    critic_update=critic_update,
+    target_action_value=target_action_value,
+)

@@ -1,0 +1,40 @@
+"""Whole run states on disk, through Orbax; a half-written one is never found."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+
+def save(folder: Path, chunk: int, state: Any) -> None:
+    """Writes `state` as `folder/chunk`, then removes older ones.
+
+    Orbax writes to a temporary name and renames, so that a kill at any moment leaves
+    the last complete state.
+    """
+    with _manager(folder) as manager:
+        manager.save(chunk, args=ocp.args.StandardSave(state))
+        manager.wait_until_finished()
+
+
+def latest(folder: Path) -> int | None:
+    """The number of the last complete chunk, or None."""
+    if not folder.is_dir():
+        return None
+    with _manager(folder) as manager:
+        return manager.latest_step()
+
+
+def restore(folder: Path, chunk: int, like: Any) -> Any:
+    """The state saved as `chunk`, in the structure, shapes and types of `like`."""
+    shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    with _manager(folder) as manager:
+        return manager.restore(chunk, args=ocp.args.StandardRestore(shapes))
+
+
+def _manager(folder: Path) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
+    )
+    return ocp.CheckpointManager(folder.absolute(), options=options)

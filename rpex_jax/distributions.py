@@ -1,0 +1,61 @@
+"""The two action distributions, as pytrees: [..., action_dim] per parameter."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rpex_jax.types import Array, Key
+
+
+def _gaussian_log_prob(x: Array, mean: Array, log_std: Array) -> Array:
+    z = (x - mean) * jnp.exp(-log_std)
+    return -jnp.sum(0.5 * z**2 + log_std + 0.5 * math.log(2 * math.pi), axis=-1)
+
+
+class DiagonalGaussian(NamedTuple):
+    """N(mean, exp(log_std)^2) per dimension; never clipped."""
+
+    mean: Array
+    log_std: Array
+
+    def mode(self) -> Array:
+        return self.mean
+
+    def sample(self, key: Key) -> Array:
+        noise = jax.random.normal(key, self.mean.shape)
+        return self.mean + jnp.exp(self.log_std) * noise
+
+    def log_prob(self, actions: Array) -> Array:
+        """Log of the joint density over action dimensions, [...]."""
+        return _gaussian_log_prob(actions, self.mean, self.log_std)
+
+
+class TanhGaussian(NamedTuple):
+    """tanh(u) for u ~ N(mean, exp(log_std)^2)."""
+
+    mean: Array
+    log_std: Array
+
+    def mode(self) -> Array:
+        return jnp.tanh(self.mean)
+
+    def sample(self, key: Key) -> Array:
+        return self.sample_and_log_prob(key)[0]
+
+    def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
+        """A sample and its log-density, from the pre-tanh draw: exact near +-1."""
+        u = self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+        return jnp.tanh(u), self._log_prob_of_pre_tanh(u)
+
+    def log_prob(self, actions: Array) -> Array:
+        """Log-density; actions at +-1 are read as 1e-6 inside, where it is finite."""
+        return self._log_prob_of_pre_tanh(
+            jnp.arctanh(jnp.clip(actions, -1 + 1e-6, 1 - 1e-6))
+        )
+
+    def _log_prob_of_pre_tanh(self, u: Array) -> Array:
+        # log |d tanh(u)/du| in the form that neither overflows nor cancels.
+        log_slope = 2.0 * (math.log(2.0) - u - jax.nn.softplus(-2.0 * u))
+        return _gaussian_log_prob(u, self.mean, self.log_std) - log_slope.sum(-1)

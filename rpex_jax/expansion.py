@@ -1,0 +1,320 @@
+"""Policy expansion: PEX, arXiv 2302.00935, and RPEX, arXiv 2509.24748.
+
+A pretrained policy is kept, frozen, and a new one joins it. Each step every member of
+the set proposes an action and one is drawn by its value; RPEX adds a correction for
+heavy tails, PEX is `kappa = 0`. The set is an agent like any other; the last member is
+the one that learns, by advantage-weighted regression on the actions the set selects.
+"""
+
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from rpex_jax.agents import iql
+from rpex_jax.types import Agent, Array, Key, Spec, Transition, static
+
+DENSITY_FLOOR = 1e-6
+WEIGHT_RANGE = (-1e4, 1e2)
+
+
+@struct.dataclass
+class ExpansionConfig:
+    """Selection's numbers round the base's config; the switches are structure."""
+
+    base: Any  # IQLConfig or RIQLConfig
+    inv_temperature: float = 3.0  # RPEX lambda, PEX 1/alpha
+    kappa: float = 0.1  # weight of RPEX's correction; 0 is PEX
+    epsilon: float = 0.0  # in evaluation; the released code has 0.1
+    ipw_form: str = static("logit")  # or "printed"
+    offline_action: str = static("mode")  # or "sample"
+
+
+class PolicySetState(NamedTuple):
+    """The frozen members and, as `base`, critics and the policy that learns."""
+
+    members: Any  # policy parameters, leading axis [K - 1]
+    base: iql.IQLState
+
+
+def inverse_probability_weights(
+    action_values: Array,
+    state_value: Array,
+    log_densities: Array,
+    *,
+    density_floor: float = DENSITY_FLOOR,
+    clip: tuple[float, float] = WEIGHT_RANGE,
+) -> Array:
+    """w_i = clip((Q_i - V) / (p_i + floor)), [..., K]; RPEX section 6."""
+    inverse_density = jnp.exp(-jnp.logaddexp(log_densities, jnp.log(density_floor)))
+    advantages = action_values - state_value[..., None]
+    return jnp.clip(advantages * inverse_density, *clip)
+
+
+def selection_logits(
+    action_values: Array,
+    state_value: Array,
+    log_densities: Array,
+    inv_temperature: Array,
+    kappa: Array,
+    *,
+    density_floor: float = DENSITY_FLOOR,
+    clip: tuple[float, float] = WEIGHT_RANGE,
+) -> Array:
+    """Logits over K proposed actions: PEX, and RPEX's correction for heavy tails.
+
+        logits = inv_temperature * Q_i + kappa * clip((Q_i - V) / (p_i + floor))
+
+    Args:
+      action_values: Q of each proposal, [..., K]; minimum or quantile of the ensemble.
+      state_value: V, [...].
+      log_densities: log p_i of each proposal under the policy that made it, [..., K].
+      inv_temperature: lambda, in 1 / units of value; scalar.
+      kappa: weight of the correction; scalar, 0 is PEX.
+      density_floor: added to p_i, so that a tail action divides by no zero.
+      clip: range of the weighted advantage.
+
+    Returns:
+      Logits, [..., K].
+
+    Source: RPEX, arXiv 2509.24748, section 6; felix-thu/RPEX pex/algorithms/rpex.py.
+    """
+    chex.assert_equal_shape([action_values, log_densities])
+    weights = inverse_probability_weights(
+        action_values,
+        state_value,
+        log_densities,
+        density_floor=density_floor,
+        clip=clip,
+    )
+    return inv_temperature * action_values + kappa * weights
+
+
+def printed_logits(
+    action_values: Array,
+    state_value: Array,
+    log_densities: Array,
+    inv_temperature: Array,
+    kappa: Array,
+) -> Array:
+    """RPEX's equation as printed, P_i ~ exp(lambda Q_i) + kappa w_i; an ablation.
+
+    Computed as lambda Q_i + log(1 + kappa w_i exp(-lambda Q_i)), which does not
+    overflow. With w_i very negative the printed sum is no probability, so the inner
+    sum is guarded from below by 1e-6. Arguments and result as `selection_logits`.
+
+    Source: RPEX, arXiv 2509.24748, equation 6 as printed.
+    """
+    weights = inverse_probability_weights(action_values, state_value, log_densities)
+    scaled = inv_temperature * action_values
+    share = kappa * weights * jnp.exp(jnp.minimum(-scaled, 80.0))
+    return scaled + jnp.log(jnp.maximum(1.0 + share, 1e-6))
+
+
+LOGITS = {"logit": selection_logits, "printed": printed_logits}
+
+
+def select(key: Key, logits: Array, epsilon: Array = 1.0) -> Array:
+    """Which of K: the best, or with probability `epsilon` one drawn from the softmax.
+
+    Args:
+      key: random key.
+      logits: [..., K].
+      epsilon: in [0, 1]; 1 draws always, as training does, and 0 is greedy.
+
+    Returns:
+      Indices in [0, K), [...].
+    """
+    key_epsilon, key_choice = jax.random.split(key)
+    drawn = jax.random.categorical(key_choice, logits)
+    explores = jax.random.bernoulli(key_epsilon, epsilon, drawn.shape)
+    return jnp.where(explores, drawn, logits.argmax(-1))
+
+
+class Selection(NamedTuple):
+    """What the set did at a batch of states."""
+
+    actions: Array  # [..., action_dim]
+    choice: Array  # [...], index of the member; the last is the one that learns
+    logits: Array  # [..., K]
+
+
+def expand(
+    base: Agent,
+    key: Key,
+    spec: Spec,
+    pretrained: iql.IQLState,
+    config: ExpansionConfig,
+    *,
+    members: Any = None,
+    online_policy: str = "fresh",
+    critic_transfer: str = "full",
+) -> PolicySetState:
+    """A policy set from a pretrained agent.
+
+    Args:
+      base: the agent that was pretrained, `iql` or `riql`.
+      key: for what is drawn afresh.
+      spec: widths of the problem.
+      pretrained: its state; optimisers start afresh.
+      config: of the set.
+      members: policy parameters of the frozen members with a leading axis [K - 1];
+        None keeps the pretrained policy alone, K = 2 as in the papers.
+      online_policy: "fresh" weights, or "copied" from the pretrained policy.
+      critic_transfer: "full" keeps critic, target and V; "target" keeps target and V
+        and draws a new critic, which is what the released IQL-RPEX does.
+
+    Returns:
+      The state of the set.
+
+    Raises:
+      ValueError: unknown `online_policy` or `critic_transfer`.
+    """
+    fresh = base.init(key, spec, config.base)
+    state = iql.fresh_optimizers(pretrained)
+    if online_policy not in ("fresh", "copied"):
+        raise ValueError(f"online_policy is {online_policy!r}; allowed: fresh, copied")
+    if critic_transfer not in ("full", "target"):
+        raise ValueError(
+            f"critic_transfer is {critic_transfer!r}; allowed: full, target"
+        )
+    if online_policy == "fresh":
+        state = state._replace(actor=fresh.actor)
+    if critic_transfer == "target":
+        state = state._replace(critic=fresh.critic)
+    if members is None:
+        members = jax.tree.map(lambda x: x[None], pretrained.actor)
+    return PolicySetState(members, state)
+
+
+def propose(
+    base: Agent,
+    key: Key,
+    state: PolicySetState,
+    observations: Array,
+    config: ExpansionConfig,
+    online_epsilon: Array,
+) -> tuple[Array, Array]:
+    """One action of each member and its log-density: [K, ..., action_dim], [K, ...].
+
+    Frozen members propose their mode (or a sample, if the config says so), the one that
+    learns a sample with probability `online_epsilon`, else its mode.
+    """
+    key_frozen, key_online, key_epsilon = jax.random.split(key, 3)
+    frozen = jax.vmap(
+        lambda actor: base.policy(
+            state.base._replace(actor=actor), observations, config.base
+        )
+    )(state.members)
+    if config.offline_action == "mode":
+        frozen_actions = frozen.mode()
+    else:
+        frozen_actions = frozen.sample(key_frozen)
+    online = base.policy(state.base, observations, config.base)
+    explores = jax.random.bernoulli(
+        key_epsilon, online_epsilon, observations.shape[:-1]
+    )
+    online_actions = jnp.where(
+        explores[..., None], online.sample(key_online), online.mode()
+    )
+    actions = jnp.concatenate([frozen_actions, online_actions[None]])
+    log_densities = jnp.concatenate(
+        [frozen.log_prob(frozen_actions), online.log_prob(online_actions)[None]]
+    )
+    return actions, log_densities
+
+
+def choose(
+    base: Agent,
+    key: Key,
+    state: PolicySetState,
+    observations: Array,
+    config: ExpansionConfig,
+    epsilon: Array = 1.0,
+) -> Selection:
+    """Lets every member propose and picks one by value, at observations [..., d].
+
+    With `epsilon = 1` all is drawn, as in training. In evaluation the set is greedy but
+    for a share `epsilon` of online actions and, independently, of choices.
+    """
+    key_propose, key_select = jax.random.split(key)
+    actions, log_densities = propose(
+        base, key_propose, state, observations, config, epsilon
+    )
+    q = jax.vmap(lambda a: base.action_value(state.base, observations, a, config.base))(
+        actions
+    )
+    v = base.state_value(state.base, observations, config.base)
+    logits = LOGITS[config.ipw_form](
+        jnp.moveaxis(q, 0, -1),
+        v,
+        jnp.moveaxis(log_densities, 0, -1),
+        config.inv_temperature,
+        config.kappa,
+    )
+    choice = select(key_select, logits, epsilon)
+    chosen = jnp.take_along_axis(actions, choice[None, ..., None], axis=0)[0]
+    return Selection(chosen, choice, logits)
+
+
+def policy_set(base: Agent) -> Agent:
+    """The agent whose policy is a set, over a base such as `agents.AGENTS["riql"]`.
+
+    Its config is an `ExpansionConfig`, its state a `PolicySetState`. V, critics and
+    target learn as the base's do, from the batch; the policy learns from the actions
+    that the set selects at the batch's states, weighted with the new target and V.
+    """
+
+    def init(key: Key, spec: Spec, config: ExpansionConfig) -> PolicySetState:
+        key_pretrained, key_online = jax.random.split(key)
+        pretrained = base.init(key_pretrained, spec, config.base)
+        return expand(base, key_online, spec, pretrained, config)
+
+    def update(
+        key: Key, state: PolicySetState, batch: Transition, config: ExpansionConfig
+    ) -> tuple[PolicySetState, dict]:
+        learner, _, metrics = base.critic_update(state.base, batch, config.base)
+        state = state._replace(base=learner)
+        selection = choose(base, key, state, batch.observations, config)
+        advantages = base.target_action_value(
+            learner, batch.observations, selection.actions, config.base
+        ) - base.state_value(learner, batch.observations, config.base)
+        learner, actor_metrics = iql.actor_step(
+            learner,
+            batch.observations,
+            selection.actions,
+            iql.policy_weight(advantages, config.base),
+            config.base,
+        )
+        is_online = selection.choice == selection.logits.shape[-1] - 1
+        chosen = {"selection/online_share": is_online.mean()}
+        return state._replace(base=learner), metrics | actor_metrics | chosen
+
+    def act(
+        key: Key,
+        state: PolicySetState,
+        observations: Array,
+        config: ExpansionConfig,
+        *,
+        greedy: bool,
+    ) -> Array:
+        epsilon = config.epsilon if greedy else 1.0
+        return choose(base, key, state, observations, config, epsilon).actions
+
+    return Agent(
+        init=init,
+        update=update,
+        act=act,
+        policy=lambda state, observations, config: base.policy(
+            state.base, observations, config.base
+        ),
+        action_value=lambda state, observations, actions, config: base.action_value(
+            state.base, observations, actions, config.base
+        ),
+        state_value=lambda state, observations, config: base.state_value(
+            state.base, observations, config.base
+        ),
+        restart=lambda state: state._replace(base=iql.fresh_optimizers(state.base)),
+    )

@@ -1,0 +1,56 @@
+"""The online methods that are compared, as rows: what each keeps of pretraining."""
+
+from typing import Any, NamedTuple
+
+from rpex_jax.expansion import expand, policy_set
+from rpex_jax.types import Agent, Key, Spec
+
+
+class Method(NamedTuple):
+    """One way to go on after pretraining. Source: PEX main_online.py."""
+
+    pretrained: bool  # starts from the pretrained networks
+    expands: bool  # keeps the pretrained policy and adds one
+    uses_data: bool  # the offline data fill a share of every batch
+    corrects: bool = False  # selection is corrected for heavy tails: kappa > 0
+
+
+METHODS = {
+    "scratch": Method(pretrained=False, expands=False, uses_data=False),
+    "buffer": Method(pretrained=False, expands=False, uses_data=True),
+    "direct": Method(pretrained=True, expands=False, uses_data=True),
+    "pex": Method(pretrained=True, expands=True, uses_data=True),
+    "rpex": Method(pretrained=True, expands=True, uses_data=True, corrects=True),
+}
+
+
+def online_agent(method: Method, base: Agent) -> Agent:
+    """The agent that learns online: the base, or a policy set over it."""
+    return policy_set(base) if method.expands else base
+
+
+def start_agent(
+    method: Method,
+    base: Agent,
+    key: Key,
+    spec: Spec,
+    pretrained: Any,
+    config: Any,
+    *,
+    online_policy: str = "fresh",
+    critic_transfer: str = "full",
+) -> Any:
+    """Its first state, from the pretrained one; `config` is the online agent's."""
+    if method.expands:
+        return expand(
+            base,
+            key,
+            spec,
+            pretrained,
+            config,
+            online_policy=online_policy,
+            critic_transfer=critic_transfer,
+        )
+    if method.pretrained:
+        return base.restart(pretrained)
+    return base.init(key, spec, config)

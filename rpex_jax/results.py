@@ -1,0 +1,83 @@
+"""Rows of results on disk, and the numbers that are compared.
+
+A row is one chunk of one run: its labels, the phase, the step, metrics, and the raw
+return of every evaluation episode under `returns` where the chunk was evaluated.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: a temporary name, then a rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def append_rows(path: Path, rows: Iterable[dict]) -> None:
+    """Adds JSON lines; NaN and infinity become null, which JSON has."""
+    with open(path, "a") as file:
+        file.writelines(json.dumps(_finite(row)) + "\n" for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a file; a last line that was cut off while writing is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def keep_rows(path: Path, keep: Callable[[dict], bool]) -> None:
+    """Removes the rows that are not to be kept."""
+    rows = [json.dumps(row) for row in read_rows(path) if keep(row)]
+    write_atomically(path, "".join(row + "\n" for row in rows))
+
+
+class Summary(NamedTuple):
+    """A score over seeds."""
+
+    mean: float
+    standard_error: float  # of the mean over seeds; NaN for one seed
+    count: int  # seeds
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Mean and standard error, std (n - 1) / sqrt(n), in float64."""
+    values = np.asarray(values, np.float64)
+    count = len(values)
+    if count < 2:
+        return Summary(float(values.mean()), math.nan, count)
+    return Summary(
+        float(values.mean()), float(values.std(ddof=1)) / math.sqrt(count), count
+    )
+
+
+def final_score(curve: Sequence[tuple[int, float]], last: int = 3) -> float:
+    """Mean of the last evaluations of a run, pairs of (step, score).
+
+    Source: RPEX, arXiv 2509.24748, appendix C.1: the last three.
+    """
+    return float(np.mean([score for _, score in sorted(curve)[-last:]]))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

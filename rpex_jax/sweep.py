@@ -1,0 +1,149 @@
+"""Many runs at once: a grid, its static groups, and the axis that a group shares.
+
+The only file that knows that more than one run exists. A run's config is a pytree;
+runs whose trees have the same structure differ in numbers alone, so they are stacked
+and mapped over by one program.
+"""
+
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from rpex_jax.data.buffer import make_buffer
+from rpex_jax.envs import Env
+from rpex_jax.methods import Method, online_agent, start_agent
+from rpex_jax.training import evaluation, offline, online
+from rpex_jax.training.run import RunConfig, stream
+from rpex_jax.types import Agent
+
+T = TypeVar("T")
+
+
+class Phase(NamedTuple):
+    """One program, compiled for all runs of a group; every state has a run axis."""
+
+    start: Callable[..., Any]
+    chunk: Callable[..., Any]
+    evaluate: Callable[..., Any]
+
+
+def grid(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the axes' values; the last axis varies fastest."""
+    return [
+        dict(zip(axes, values, strict=True))
+        for values in itertools.product(*axes.values())
+    ]
+
+
+def group_by(items: Iterable[T], key: Callable[[T], Hashable]) -> dict[Any, list[T]]:
+    """Items with equal keys together, in order of first appearance."""
+    groups: dict[Any, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def structure(run: RunConfig) -> Hashable:
+    """What two runs must agree on to share a program."""
+    return jax.tree.structure(run)
+
+
+def stack(trees: Sequence[T]) -> T:
+    """Trees of one structure as one tree with a leading run axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def take(tree: T, run: int) -> T:
+    """One run of a stacked tree, without the run axis."""
+    return jax.tree.map(lambda x: x[run], tree)
+
+
+def offline_phase(
+    agent: Agent, env: Env, *, batch_size: int, num_updates: int, num_episodes: int
+) -> Phase:
+    """Pretraining of a group.
+
+    Returns:
+      `start(runs, data)`, `chunk(states, runs, data) -> (states, metrics)` and
+      `evaluate(states, runs, step) -> returns [runs, num_episodes]`; `chunk` takes
+      its states over.
+    """
+    evaluate = evaluation.make_evaluate(agent, env, num_episodes=num_episodes)
+    chunk = offline.make_chunk(agent, batch_size=batch_size, num_updates=num_updates)
+
+    def start(run, data):
+        return offline.start(agent, env.spec, run, data)
+
+    def evaluate_state(state, run):
+        return evaluate(state.agent, state.statistics, run, state.step)
+
+    return Phase(
+        start=jax.jit(jax.vmap(start, in_axes=(0, None))),
+        chunk=jax.jit(jax.vmap(chunk, in_axes=(0, 0, None)), donate_argnums=0),
+        evaluate=jax.jit(jax.vmap(evaluate_state)),
+    )
+
+
+def online_phase(
+    base: Agent,
+    method: Method,
+    env: Env,
+    *,
+    batch_size: int,
+    num_offline: int,
+    capacity: int,
+    warmup: int,
+    num_steps: int,
+    updates_per_step: int,
+    num_episodes: int,
+    online_policy: str = "fresh",
+    critic_transfer: str = "full",
+) -> Phase:
+    """Online training of a group.
+
+    Returns:
+      `start(pretrained, runs, data)`, which also collects `warmup` steps without
+      learning, `chunk(states, statistics, runs, data) -> (states, metrics)` and
+      `evaluate(states, statistics, runs) -> returns [runs, num_episodes]`; `chunk`
+      takes its states over. `pretrained` are offline states.
+    """
+    agent = online_agent(method, base)
+    buffer = make_buffer(capacity, batch_size - num_offline)
+    evaluate = evaluation.make_evaluate(agent, env, num_episodes=num_episodes)
+    collect, chunk = (
+        online.make_chunk(
+            agent,
+            env,
+            buffer,
+            num_steps=steps,
+            updates_per_step=updates,
+            num_offline=num_offline,
+        )
+        for steps, updates in ((warmup, 0), (num_steps, updates_per_step))
+    )
+
+    def start(pretrained, run, data):
+        agent_state = start_agent(
+            method,
+            base,
+            stream(run, "expansion"),
+            env.spec,
+            pretrained.agent,
+            run.agent,
+            online_policy=online_policy,
+            critic_transfer=critic_transfer,
+        )
+        state = online.start(agent_state, env, buffer, run)
+        return collect(state, pretrained.statistics, run, data)[0]
+
+    def evaluate_state(state, statistics, run):
+        return evaluate(state.agent, statistics, run, state.step)
+
+    return Phase(
+        start=jax.jit(jax.vmap(start, in_axes=(0, 0, None))),
+        chunk=jax.jit(jax.vmap(chunk, in_axes=(0, 0, 0, None)), donate_argnums=0),
+        evaluate=jax.jit(jax.vmap(evaluate_state)),
+    )

@@ -1,0 +1,128 @@
+"""Offline pretraining: one run, one compiled chunk of updates.
+
+    state = start(agent, env.spec, run, data)
+    state, metrics = chunk(state, run, data)       # as often as needed
+
+A sweep maps both over runs; the data set is shared and has no run axis.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rpex_jax.attacks.corruption import Corruption, corrupt, row_keys
+from rpex_jax.data.dataset import Dataset
+from rpex_jax.data.statistics import (
+    FieldDeviations,
+    ObservationStatistics,
+    field_deviations,
+    observation_statistics,
+    standardise,
+)
+from rpex_jax.training.run import RunConfig, stream
+from rpex_jax.types import Agent, Array, Key, Spec, Transition
+
+
+class OfflineData(NamedTuple):
+    """The clean data set on the device, and the unit of its corruption."""
+
+    transitions: Transition  # [N, ...]
+    deviations: FieldDeviations
+
+
+class OfflineState(NamedTuple):
+    """Everything that changes while pretraining: saved whole, restored whole."""
+
+    agent: Any
+    statistics: ObservationStatistics  # of the data as this run sees it
+    step: Array  # [], int32, updates done
+
+
+def put_on_device(dataset: Dataset) -> OfflineData:
+    """The data set as training takes it."""
+    transitions = jax.tree.map(jnp.asarray, dataset.transitions)
+    return OfflineData(transitions, field_deviations(transitions))
+
+
+def from_scratch(spec: Spec) -> tuple[OfflineState, OfflineData]:
+    """What online training starts from where there is no data: nothing is scaled."""
+    zeros, ones = jnp.zeros(spec.observation_dim), jnp.ones(spec.observation_dim)
+    unit = FieldDeviations(ones, jnp.ones(spec.action_dim), ones)
+    state = OfflineState(
+        None, ObservationStatistics(zeros, ones), jnp.zeros((), jnp.int32)
+    )
+    return state, OfflineData(None, unit)
+
+
+def data_key(run: RunConfig, corrupt_again: Array = 0) -> Key:
+    """Decides the damage of the data set; 0 is the damage that pretraining saw."""
+    return jax.random.fold_in(stream(run, "data"), corrupt_again)
+
+
+def sample_rows(
+    key: Key,
+    key_data: Key,
+    data: OfflineData,
+    corruption: Corruption,
+    batch_size: int,
+) -> Transition:
+    """Rows drawn uniformly with replacement, with the damage that is theirs."""
+    rows = jax.random.randint(key, (batch_size,), 0, len(data.transitions.rewards))
+    drawn = jax.tree.map(lambda x: x[rows], data.transitions)
+    return corrupt(row_keys(key_data, rows), drawn, corruption, data.deviations)
+
+
+def standardise_batch(
+    batch: Transition, statistics: ObservationStatistics
+) -> Transition:
+    """The batch as agents see it."""
+    return batch._replace(
+        observations=standardise(batch.observations, statistics),
+        next_observations=standardise(batch.next_observations, statistics),
+    )
+
+
+def start(agent: Agent, spec: Spec, run: RunConfig, data: OfflineData) -> OfflineState:
+    """A fresh agent, and the observation statistics of the corrupted data."""
+
+    def damage(rows: Array, block: Transition) -> Transition:
+        keys = row_keys(data_key(run), rows)
+        return corrupt(keys, block, run.offline_corruption, data.deviations)
+
+    return OfflineState(
+        agent=agent.init(stream(run, "init"), spec, run.agent),
+        statistics=observation_statistics(data.transitions, damage),
+        step=jnp.zeros((), jnp.int32),
+    )
+
+
+def make_chunk(agent: Agent, *, batch_size: int, num_updates: int) -> Callable:
+    """`chunk(state, run, data) -> (state, metrics)`: `num_updates` updates.
+
+    Metrics are means over the chunk. Chunks of any length give the same state: the
+    randomness of an update depends on its number alone.
+    """
+
+    def chunk(
+        state: OfflineState, run: RunConfig, data: OfflineData
+    ) -> tuple[OfflineState, dict]:
+        key_data, key_offline = data_key(run), stream(run, "offline")
+
+        def one_update(agent_state, step):
+            key_rows, key_update = jax.random.split(
+                jax.random.fold_in(key_offline, step)
+            )
+            batch = sample_rows(
+                key_rows, key_data, data, run.offline_corruption, batch_size
+            )
+            batch = standardise_batch(batch, state.statistics)
+            return agent.update(key_update, agent_state, batch, run.agent)
+
+        steps = state.step + jnp.arange(num_updates)
+        agent_state, metrics = jax.lax.scan(one_update, state.agent, steps)
+        state = state._replace(agent=agent_state, step=state.step + num_updates)
+        return state, jax.tree.map(lambda x: x.mean(0), metrics)
+
+    return chunk

@@ -1,0 +1,147 @@
+"""Online training: one run, one compiled chunk of environment steps.
+
+Each step: observe, act, step the physics, corrupt what is stored, store it, update.
+
+    state = start(agent_state, env, buffer, run)
+    state, metrics = chunk(state, statistics, run, data)
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rpex_jax.attacks.corruption import corrupt_row
+from rpex_jax.data.buffer import Buffer, BufferState
+from rpex_jax.data.statistics import (
+    FieldDeviations,
+    ObservationStatistics,
+    standardise,
+)
+from rpex_jax.envs import Env, episodes
+from rpex_jax.training.offline import (
+    OfflineData,
+    data_key,
+    sample_rows,
+    standardise_batch,
+)
+from rpex_jax.training.run import RunConfig, stream
+from rpex_jax.types import Agent, Array, Transition
+
+
+class OnlineState(NamedTuple):
+    """Everything that changes online: saved whole, restored whole."""
+
+    agent: Any
+    buffer: BufferState
+    env: episodes.EpisodeState
+    step: Array  # [], int32, environment steps done
+
+
+def start(agent_state: Any, env: Env, buffer: Buffer, run: RunConfig) -> OnlineState:
+    """An empty buffer and the start of an episode."""
+    example = Transition(
+        observations=jnp.zeros(env.spec.observation_dim),
+        actions=jnp.zeros(env.spec.action_dim),
+        rewards=jnp.zeros(()),
+        next_observations=jnp.zeros(env.spec.observation_dim),
+        terminations=jnp.zeros(()),
+    )
+    return OnlineState(
+        agent=agent_state,
+        buffer=buffer.init(example),
+        env=episodes.reset(stream(run, "env"), env),
+        step=jnp.zeros((), jnp.int32),
+    )
+
+
+def make_chunk(
+    agent: Agent,
+    env: Env,
+    buffer: Buffer,
+    *,
+    num_steps: int,
+    updates_per_step: int,
+    num_offline: int,
+) -> Callable:
+    """`chunk(state, statistics, run, data) -> (state, metrics)`: `num_steps` steps.
+
+    Args:
+      agent: what acts and learns.
+      env: where it acts.
+      buffer: its replay; it decides the online share of a batch.
+      num_steps: environment steps in a chunk.
+      updates_per_step: UTD; 0 collects only, which is how a run begins.
+      num_offline: rows of the data set in every batch, put first; with 0 the data set
+        is not looked at.
+
+    Returns:
+      The chunk. Its metrics are means over updates; `episode/` tells of the episodes
+      that ended in it. Chunks of any length give the same state.
+    """
+
+    def chunk(
+        state: OnlineState,
+        statistics: ObservationStatistics,
+        run: RunConfig,
+        data: OfflineData,
+    ) -> tuple[OnlineState, dict]:
+        key_online = stream(run, "online")
+        key_data = data_key(run, run.corrupt_again)
+        # Stored observations are raw, so a unit of noise after normalisation is the
+        # normaliser's deviation; actions keep the data set's.
+        deviations = FieldDeviations(
+            observations=statistics.std,
+            actions=data.deviations.actions,
+            next_observations=statistics.std,
+        )
+
+        def one_update(replay, agent_state, key):
+            key_online, key_offline, key_update = jax.random.split(key, 3)
+            batch = buffer.sample(key_online, replay)
+            if num_offline:
+                offline = sample_rows(
+                    key_offline, key_data, data, run.offline_corruption, num_offline
+                )
+                batch = jax.tree.map(
+                    lambda a, b: jnp.concatenate([a, b]), offline, batch
+                )
+            batch = standardise_batch(batch, statistics)
+            return agent.update(key_update, agent_state, batch, run.agent)
+
+        def one_step(state, _):
+            key_act, key_reset, key_corrupt, key_updates = jax.random.split(
+                jax.random.fold_in(key_online, state.step), 4
+            )
+            observation = standardise(state.env.env.observation, statistics)
+            action = agent.act(
+                key_act, state.agent, observation, run.agent, greedy=False
+            )
+            env_state, transition, episode = episodes.step(
+                key_reset, env, state.env, action
+            )
+            stored = corrupt_row(
+                key_corrupt, transition, run.online_corruption, deviations
+            )
+            replay = buffer.add(state.buffer, jax.tree.map(lambda x: x[None], stored))
+            keys = jax.random.split(key_updates, updates_per_step)
+            agent_state, metrics = jax.lax.scan(
+                partial(one_update, replay), state.agent, keys
+            )
+            state = OnlineState(agent_state, replay, env_state, state.step + 1)
+            return state, (jax.tree.map(lambda x: x.mean(0), metrics), episode)
+
+        state, (metrics, episode) = jax.lax.scan(one_step, state, None, num_steps)
+        ended = episode.ended
+        num_ended = ended.sum()
+        metrics = jax.tree.map(lambda x: x.mean(0), metrics) if updates_per_step else {}
+        return state, metrics | {
+            "episode/count": num_ended,
+            "episode/failed": (ended & episode.failed).sum(),
+            "episode/return": jnp.where(ended, episode.episode_return, 0.0).sum()
+            / num_ended,
+        }
+
+    return chunk

@@ -1,0 +1,28 @@
+"""What a run is told, and where its randomness comes from."""
+
+from typing import Any
+
+import jax
+from flax import struct
+
+from rpex_jax.attacks.corruption import Corruption
+from rpex_jax.types import Array, Key
+
+# One independent stream of randomness for each purpose; a run's seed decides them all.
+STREAMS = ("init", "data", "offline", "expansion", "env", "online", "evaluation")
+
+
+@struct.dataclass
+class RunConfig:
+    """All that may differ between the runs of one program: every leaf is a number."""
+
+    seed: Array  # [], int32
+    agent: Any  # the agent's config
+    offline_corruption: Corruption  # of the data set
+    online_corruption: Corruption  # of what the environment gives
+    corrupt_again: Array  # [], 0: online batches see pretraining's damage; n > 0: new
+
+
+def stream(run: RunConfig, name: str) -> Key:
+    """The key of one of `STREAMS`."""
+    return jax.random.fold_in(jax.random.key(run.seed), STREAMS.index(name))

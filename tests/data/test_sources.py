@@ -1,0 +1,237 @@
+"""Every kind of source, and every way that one is missing or broken."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import h5py
+import jax
+import minari
+import numpy as np
+import pytest
+
+from rpex_jax.data import compact, sources
+from rpex_jax.data.dataset import DatasetError, episode_returns
+
+RECORDED = Path(__file__).parents[3] / "shared" / "data"
+needs_recorded = pytest.mark.skipif(
+    not RECORDED.is_dir(), reason="recorded data sets are not there"
+)
+
+
+def assert_same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.fixture
+def builtin(tmp_path, monkeypatch):
+    """A folder that stands for the package's own data sets."""
+    folder = tmp_path / "builtin"
+    folder.mkdir()
+    monkeypatch.setattr(sources, "_builtin", lambda: folder)
+    return folder
+
+
+def write_d4rl(path, arrays):
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+
+
+def test_npz(tmp_path, arrays, dataset):
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert_same(sources.load(tmp_path / "a.npz"), dataset)
+
+
+@needs_recorded
+def test_recorded_halfcheetah():
+    dataset = sources.load(
+        RECORDED / "neorl2_SafetyHalfCheetah-high-train.npz",
+        drop_observation_columns=(0,),
+    )
+    assert dataset.transitions.observations.shape == (18_000, 17)
+    returns = episode_returns(dataset)
+    assert len(returns) == 18
+    assert returns.mean() == pytest.approx(1769, abs=0.5)
+
+
+@needs_recorded
+def test_recorded_pendulum_learns():
+    path = RECORDED / "rllib_pendulum-v1-replay.npz"
+    returns = episode_returns(sources.load(path, action_range=(-2, 2)))
+    assert len(returns) == 500
+    # the file's own rewards, 198 of 200 steps an episode
+    assert returns[:20].mean() == pytest.approx(-1015.8, abs=0.1)
+    assert returns[-20:].mean() == pytest.approx(-139.9, abs=0.1)
+    with pytest.raises(DatasetError, match="action_range"):
+        sources.load(path)
+
+
+def d4rl_view(file):
+    """D4RL's loop over rows, written out."""
+    rows = []
+    for i in range(len(file["rewards"]) - 1):
+        if not file["timeouts"][i]:
+            names = ("observations", "actions", "rewards", "terminals")
+            rows.append([file[name][i] for name in names])
+            rows[-1].append(file["observations"][i + 1])
+    return [np.array(column) for column in zip(*rows, strict=True)]
+
+
+@pytest.mark.parametrize("suffix", ["hdf5", "h5"])
+@pytest.mark.parametrize("last", [0, 1])
+def test_d4rl_is_its_q_learning_view(tmp_path, arrays, last, suffix):
+    arrays["timeouts"][-1] = last  # D4RL files mostly stop inside an episode
+    arrays["timeouts"][3] = 1  # both flags on one row: it is left out
+    flags = {name: arrays[name].astype(bool) for name in ("terminals", "timeouts")}
+    path = tmp_path / f"d4rl.{suffix}"
+    write_d4rl(path, arrays | flags)
+    transitions, ends = sources.load(path)
+    observations, actions, rewards, terminals, next_observations = d4rl_view(arrays)
+    np.testing.assert_array_equal(transitions.observations, observations)
+    np.testing.assert_array_equal(transitions.actions, actions)
+    np.testing.assert_array_equal(transitions.rewards, rewards)
+    np.testing.assert_array_equal(transitions.terminations, terminals)
+    np.testing.assert_array_equal(transitions.next_observations, next_observations)
+    # rows 0 to 2 | 3 and 4 left out | 5 to 10, terminal | 11 and 12, the 13th left out
+    np.testing.assert_array_equal(np.flatnonzero(ends), [2, 8, 10])
+
+
+def test_d4rl_without_timeouts(tmp_path, arrays):
+    del arrays["timeouts"]
+    write_d4rl(tmp_path / "v0.hdf5", arrays)
+    with pytest.raises(DatasetError, match=r"no field 'timeouts'.*v2"):
+        sources.load(tmp_path / "v0.hdf5")
+
+
+def test_d4rl_lengths(tmp_path, arrays):
+    arrays["rewards"] = arrays["rewards"][:5]
+    write_d4rl(tmp_path / "a.hdf5", arrays)
+    with pytest.raises(
+        DatasetError, match="14 rows of 'observations' but 5 of 'rewards'"
+    ):
+        sources.load(tmp_path / "a.hdf5")
+
+
+def test_d4rl_with_no_rows_or_no_ends(tmp_path, arrays):
+    write_d4rl(tmp_path / "a.hdf5", {k: v[:0] for k, v in arrays.items()})
+    with pytest.raises(DatasetError, match="empty"):
+        sources.load(tmp_path / "a.hdf5")
+    write_d4rl(tmp_path / "a.hdf5", {k: v[13:] for k, v in arrays.items()})
+    with pytest.raises(DatasetError, match="none of its 1 rows"):
+        sources.load(tmp_path / "a.hdf5")
+    none = dict.fromkeys(("terminals", "timeouts"), np.zeros(14))
+    write_d4rl(tmp_path / "b.hdf5", arrays | none)
+    with pytest.raises(DatasetError, match="no episode ends"):
+        sources.load(tmp_path / "b.hdf5")
+
+
+@pytest.mark.parametrize("field", ["rewards", "timeouts"])
+def test_d4rl_faults_name_the_row_of_the_file(tmp_path, arrays, field):
+    arrays[field][12] = np.nan  # the eleventh of the view
+    write_d4rl(tmp_path / "a.hdf5", arrays)
+    with pytest.raises(DatasetError, match=f"{field!r}, first in row 12"):
+        sources.load(tmp_path / "a.hdf5")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "hdf5"])
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.9])
+def test_truncated_files(tmp_path, arrays, suffix, keep):
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "npz":
+        np.savez_compressed(path, **arrays)
+    else:
+        write_d4rl(path, arrays)
+    content = path.read_bytes()
+    path.write_bytes(content[: keep if keep > 1 else int(keep * len(content))])
+    with pytest.raises(DatasetError, match=r"cannot be read.*copy or download"):
+        sources.load(path)
+
+
+def test_damaged_bytes(tmp_path, arrays):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, **arrays)
+    with zipfile.ZipFile(path) as file:
+        offset = file.getinfo("rewards.npy").header_offset + 60
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 20] = bytes(20)
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        sources.load(path)
+
+
+def test_pickled_objects_are_refused(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", **arrays | {"actions": np.array([{}] * 14)})
+    with pytest.raises(DatasetError, match="cannot be read"):
+        sources.load(tmp_path / "a.npz")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(DatasetError, match=r"none\.npz does not exist"):
+        sources.load(tmp_path / "none.npz")
+
+
+def test_builtin_is_exact(builtin, dataset):
+    compact.save_builtin(builtin / "example.npz", dataset)
+    assert sources.builtin_names() == ["example"]
+    assert_same(sources.load("example"), dataset)
+    assert [path.name for path in builtin.iterdir()] == ["example.npz"]
+
+
+def test_builtin_refuses_what_it_cannot_hold(builtin, dataset):
+    dataset.transitions.next_observations[0] += 1
+    with pytest.raises(DatasetError, match="row 0"):
+        compact.save_builtin(builtin / "example.npz", dataset)
+    assert not list(builtin.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_file(builtin, dataset, monkeypatch):
+    compact.save_builtin(builtin / "example.npz", dataset)
+
+    def stop(stream, **arrays):
+        stream.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez_compressed", stop)
+    with pytest.raises(KeyboardInterrupt):
+        compact.save_builtin(builtin / "example.npz", dataset)
+    assert [path.name for path in builtin.iterdir()] == ["example.npz"]
+    assert_same(sources.load("example"), dataset)
+
+
+def test_builtin_sets_of_the_package_load():
+    for name in sources.builtin_names():
+        sources.load(name)
+
+
+def test_unknown_name(builtin, dataset):
+    compact.save_builtin(builtin / "hopper-medium-replay.npz", dataset)
+    with pytest.raises(
+        DatasetError, match=r"did you mean hopper-medium-replay.*built-in"
+    ):
+        sources.load("hoper-medium-replay")
+
+
+def test_unknown_minari_id(minari_root, monkeypatch, builtin):
+    def offline(dataset_id):
+        raise ConnectionError("no\nroute")
+
+    monkeypatch.setattr(minari, "download_dataset", offline)
+    monkeypatch.setattr(minari, "list_local_datasets", lambda: {"hopper/medium-v0": 0})
+    with pytest.raises(
+        DatasetError,
+        match=r"not installed .* \(ConnectionError: no route\).* hopper/medium-v0",
+    ):
+        sources.load("hopper/mediun-v0")
+
+
+def test_importing_does_no_work():
+    script = """
+import sys
+from rpex_jax.data import buffer, recorder, scores, sources, statistics
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized()
+assert not {"minari", "h5py", "gymnasium"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
