@@ -18,6 +18,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from absl import app, flags
+from minari.storage import get_dataset_path
 
 from experiments.progress import progress_bar
 from rpex_jax import envs, sweep
@@ -59,6 +60,9 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
     env = envs.make(_ENV.value)
+    # Better said now than after hours of training.
+    if get_dataset_path(_ID.value).exists():
+        sys.exit(f"error: --dataset_id {_ID.value} exists already; raise its version")
     clean = corruption(())
     run = RunConfig(_SEED.value, sac.SACConfig(), clean, clean, corrupt_again=0)
     runs = sweep.stack([run])  # the loops of a sweep, with one run

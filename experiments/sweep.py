@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
@@ -58,6 +58,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
     if _CONFIG.value is None:
         raise app.UsageError("--config must name a study, see experiments/configs")
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     study_name = Path(flags.FLAGS["config"].config_filename).stem
     out = Path(_OUT.value or f"runs/{study_name}")
     try:
@@ -77,7 +78,7 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     env = study.make_env(config)
     dataset = sources.load(
         config.data.source,
-        action_range=tuple(config.data.action_range),
+        action_range=tuple(config.data.action_range) or None,
         drop_observation_columns=tuple(config.data.drop_observation_columns),
     )
     study.check_widths(env, dataset, config.data.source)

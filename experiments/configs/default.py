@@ -28,7 +28,7 @@ def default_config() -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.source = "hopper-medium-replay"  # file, folder, Minari id or built-in
-    config.data.action_range = (-1.0, 1.0)  # of the file; mapped to [-1, 1]
+    config.data.action_range = ()  # (low, high) if the file's is not [-1, 1]
     config.data.drop_observation_columns = ()
 
     # The grid: every combination of these, and of "key=value,value" in `axes`.

@@ -80,14 +80,12 @@ def host_engine(model: mujoco.MjModel, frame_skip: int) -> Engine:
         """[..., nq + nv + nu] -> [..., nq + nv], NumPy only."""
         inputs = np.asarray(inputs)
         rows = inputs.reshape(-1, nq + nv + nu)
+        # MuJoCo takes what is not finite: it resets a state and zeroes a control.
         sound = np.isfinite(rows).all(axis=1)
         with _lock:
             models, before, controls, after = scratch(len(rows))
             before[:, 1:] = rows[:, : nq + nv]
             controls[:] = rows[:, None, nq + nv :]
-            if not sound.all():
-                before[~sound, 1:] = np.concatenate([model.qpos0, np.zeros(nv)])
-                controls[~sound] = 0.0
             with silence():  # divergence is reported as NaN
                 _pool().rollout(
                     models,

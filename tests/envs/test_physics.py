@@ -103,15 +103,15 @@ def unsound(kind: str) -> tuple[PhysicsState, jax.Array]:
     return state._replace(**{entry: getattr(state, entry).at[2, 3].set(value)}), control
 
 
+@pytest.mark.parametrize("frame_skip", [1, 4])
 @pytest.mark.parametrize(
     "kind",
     ["nan position", "infinite velocity", "huge position", "diverges", "nan control"],
 )
-def test_unsound_state_is_nan_and_alone(kind, tmp_path, monkeypatch, capfd):
+def test_unsound_state_is_nan_and_alone(kind, frame_skip, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    sound, controls = states(4)
-    expected = jax.vmap(ENGINE)(sound, controls)
-    after = jax.vmap(ENGINE)(*unsound(kind))
+    engine = jax.vmap(host_engine(MODEL, frame_skip))
+    expected, after = engine(*states(4)), engine(*unsound(kind))
     others = np.array([0, 1, 3])
     for field in ("qpos", "qvel"):
         got, want = getattr(after, field), getattr(expected, field)
@@ -129,6 +129,16 @@ def test_one_bad_substep_out_of_many_is_seen():
         after = jax.vmap(host_engine(MODEL, frame_skip))(state, control)
         finite = np.isfinite(np.concatenate([*after[:2]], axis=-1))
         assert not finite.any()
+
+
+def test_past_the_limit_on_the_last_substep():
+    """A state that MuJoCo would only reset at the start of the next step."""
+    state, control = states(2)
+    state = state._replace(
+        qpos=state.qpos.at[0, 0].set(9.99e9), qvel=state.qvel.at[0, 0].set(9e9)
+    )
+    after = jax.vmap(host_engine(MODEL, 1))(state, control)
+    assert np.isnan(after.qpos[0]).all() and np.isfinite(after.qpos[1]).all()
 
 
 def test_concurrent_callbacks():

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch.distributions import Normal
 
+torch.set_default_dtype(torch.float64)  # of Python numbers too
+
 OBSERVATION_DIM, ACTION_DIM, HIDDEN = 5, 3, (16, 8)  # a swapped layer would not fit
 NUM_UPDATES, BATCH, MAX_CRITICS = 10, 8, 5
 LEARNING_RATE, DISCOUNT, TARGET_RATE = 1e-3, 0.99, 0.005
@@ -151,12 +153,6 @@ def adam(net):
     return torch.optim.Adam([x for _, x in tensors(net)], lr=LEARNING_RATE)
 
 
-def descend(optimizer, loss):
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-
-
 class Learner:
     def __init__(self, config, weights):
         self.config, num = config, config["num_critics"]
@@ -183,7 +179,15 @@ class Learner:
         self.schedule = steps and torch.optim.lr_scheduler.CosineAnnealingLR(
             self.adam["actor"], T_max=int(steps)
         )
+        self.gradient_norms = {}  # of the latest update
         self.seen = {}  # which sides of each knee, cap and clip were met
+
+    def descend(self, name, loss):
+        self.adam[name].zero_grad()
+        loss.backward()
+        norms = [x.grad.norm() for _, x in tensors(self.nets[name])]
+        self.gradient_norms[name] = np.array(norms)
+        self.adam[name].step()
 
     def saw(self, what, claim):
         before = self.seen.get(what, (False, False))
@@ -223,10 +227,10 @@ class Learner:
 
         v = self.v(s)
         advantage = (target_q - v).detach()
-        loss = expectile_loss(target_q - v, torch.tensor(config["expectile"])).mean()
+        loss = expectile_loss(target_q - v, config["expectile"]).mean()
         self.saw("expectile", advantage > 0)
         metrics |= {"value/loss": loss, "value/mean": v.mean()}
-        descend(self.adam["value"], loss)
+        self.descend("value", loss)
 
         y = batch["rewards"] + DISCOUNT * (1.0 - batch["terminations"]) * next_v
         q = self.q("critic", s, a)
@@ -239,7 +243,7 @@ class Learner:
         else:
             loss = torch.stack([((y - member) ** 2).mean() for member in q]).mean()
         metrics |= {"critic/loss": loss, "critic/mean": q.mean()}
-        descend(self.adam["critic"], loss)
+        self.descend("critic", loss)
         self.soft_update()
 
         if self.frozen is not None:
@@ -254,7 +258,7 @@ class Learner:
         log_prob = gaussian(self.nets["actor"], s).log_prob(a).sum(-1)
         loss = -(weight * log_prob).mean()
         metrics |= {"actor/loss": loss, "actor/weight": weight.mean()}
-        descend(self.adam["actor"], loss)
+        self.descend("actor", loss)
         if self.schedule:
             self.schedule.step()
         return metrics
@@ -301,13 +305,13 @@ class Learner:
         q = self.q("critic", s, a)
         critic_loss = sum(((member - y) ** 2).mean() for member in q)
         metrics = {"critic/loss": critic_loss, "critic/mean": q.mean()}
-        descend(self.adam["critic"], critic_loss)
+        self.descend("critic", critic_loss)
 
         action, log_prob = tanh_gaussian(self.nets["actor"], s, draws["actor_noise"])
         metrics["actor/entropy"] = -log_prob.mean()
         target_entropy = -float(ACTION_DIM)
-        descend(
-            self.adam["log_temperature"],
+        self.descend(
+            "log_temperature",
             -(log_temperature.exp() * (log_prob.detach() + target_entropy)).mean(),
         )
         temperature = log_temperature.exp().detach()
@@ -315,7 +319,7 @@ class Learner:
         q = self.q("critic", s, action).min(0).values
         actor_loss = (temperature * log_prob - q).mean()
         metrics["actor/loss"] = actor_loss
-        descend(self.adam["actor"], actor_loss)
+        self.descend("actor", actor_loss)
         self.soft_update()
         return metrics
 
@@ -394,12 +398,15 @@ def run(config, weights, batches, draws):
         metrics = learner.update(batch, at(draws, step))
         history.append({k: x.detach().numpy().item() for k, x in metrics.items()})
         for name, net in learner.nets.items():
-            if step == 0 and name != "target_critic":
-                norms = [x.grad.norm() for _, x in tensors(net)]
-                out[f"gradient_norm/{name}"] = np.array(norms)
+            if step == 0 and name in learner.gradient_norms:
+                out[f"gradient_norm/{name}"] = learner.gradient_norms[name]
+            change = flat(net) - start[name]
+            if name != "target_critic":
+                change = change.astype(np.float32)
+            elif step == 0:
+                continue  # it moves further than Adam, so once and in full
             if step in (0, NUM_UPDATES - 1):
-                change = flat(net) - start[name]
-                out[f"change_{step + 1}/{name}"] = change.astype(np.float32)
+                out[f"change_{step + 1}/{name}"] = change
     for key in history[0]:
         out[f"metrics/{key}"] = np.array([metrics[key] for metrics in history])
     return out, learner.seen

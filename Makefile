@@ -1,0 +1,26 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: quickstart test lint format
+
+quickstart: $(READY)
+	rm -rf runs/quickstart
+	$(BIN)/python -m experiments.sweep --config=experiments/configs/quickstart.py --out=runs/quickstart
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# What is installed follows setup.cfg and constraints.txt.
+$(READY): setup.cfg constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c $$($(BIN)/python -c 'import sys; print("constraints.txt" if sys.version_info < (3, 12) else "/dev/null")') -e '.[test]'
+	touch $(READY)
