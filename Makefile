@@ -22,5 +22,5 @@ format: $(READY)
 $(READY): setup.cfg constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c $$($(BIN)/python -c 'import sys; print("constraints.txt" if sys.version_info < (3, 12) else "/dev/null")') -e '.[test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	touch $(READY)

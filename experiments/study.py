@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from rpex_jax import envs, sweep
 from rpex_jax.agents import CONFIGS
-from rpex_jax.attacks.corruption import corruption
+from rpex_jax.attacks.corruption import ELEMENTS, corruption
 from rpex_jax.envs import Env
 from rpex_jax.expansion import LOGITS, ExpansionConfig
 from rpex_jax.methods import METHODS, Method
@@ -66,6 +66,11 @@ def expand_grid(config: ConfigDict) -> list[Run]:
     for name, values in axes.items():
         if not values:
             raise ConfigError(f"sweep.{name} is empty; it must hold at least one value")
+        if len(set(values)) < len(values):
+            raise ConfigError(f"sweep.{name} is {values}; each value may come once")
+    for seed in axes["seed"]:
+        if not isinstance(seed, int) or not 0 <= seed < 2**31:
+            raise ConfigError(f"sweep.seed holds {seed!r}; integers in [0, 2^31) may be")
     allowed = {
         "base": tuple(config.agent),
         "method": tuple(METHODS),
@@ -102,6 +107,25 @@ def parse_setting(text: str) -> tuple[str, str]:
 
 def parse_value(text: str, config: ConfigDict, key: str) -> Any:
     """The text as a value of the type that `key` has in the config."""
+    current = look_up(config, key)
+    if not key.startswith(PER_RUN) or not isinstance(current, int | float | str):
+        raise ConfigError(
+            f"{key} cannot differ between the runs of a study; numbers and names in "
+            f"{', '.join(PER_RUN)} can"
+        )
+    try:
+        return type(current)(text)
+    except ValueError as error:
+        kind = type(current).__name__
+        raise ConfigError(f"{key} is {text!r}; it must be of type {kind}") from error
+
+
+# What a corruption's settings and further axes may change; all else is the study's.
+PER_RUN = ("agent.", "expansion.", "offline.", "online.")
+
+
+def look_up(config: ConfigDict, key: str) -> Any:
+    """The value of 'online.rate' and the like, or a `ConfigError` with the nearest."""
     current: Any = config
     for part in key.split("."):
         if not isinstance(current, ConfigDict) or part not in current:
@@ -110,11 +134,7 @@ def parse_value(text: str, config: ConfigDict, key: str) -> Any:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"there is no setting {key!r}{hint}")
         current = current[part]
-    try:
-        return type(current)(text)
-    except ValueError as error:
-        kind = type(current).__name__
-        raise ConfigError(f"{key} is {text!r}; it must be of type {kind}") from error
+    return current
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> list[tuple[str, Any]]:
@@ -191,11 +211,15 @@ def check(config: ConfigDict) -> None:
             f"online.offline_ratio is {config.online.offline_ratio}; it must leave at "
             "least one online row in a batch"
         )
-    for agent in config.agent.values():
+    for name, agent in config.agent.items():
         if not agent.hidden_dims or any(width < 1 for width in agent.hidden_dims):
             raise ConfigError(
-                f"hidden_dims is {agent.hidden_dims}; widths must be positive"
+                f"agent.{name}.hidden_dims is {agent.hidden_dims}; it must hold "
+                "positive widths"
             )
+    for name, damage in config.corruptions.items():
+        for element in damage.elements:
+            check_name(f"corruptions.{name}.elements", element, ELEMENTS)
 
 
 def check_name(key: str, value: Any, allowed: tuple[str, ...]) -> None:

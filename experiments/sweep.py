@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -53,19 +53,43 @@ class Group(NamedTuple):
     evaluate: Callable[[Any], jax.Array]  # -> returns [runs, episodes]
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's parser, with one sentence instead of a traceback for a mistyped key."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        config = flags.FLAGS["config"].value
+        if isinstance(config, ConfigDict):
+            for argument in argv:
+                key = argument.lstrip("-").partition("=")[0]
+                if key.startswith("config."):
+                    try:
+                        study.look_up(config, key.removeprefix("config."))
+                    except study.ConfigError as mistyped:
+                        fail(mistyped)
+        fail(" ".join(str(error).split()))
+
+
+def fail(problem: object) -> NoReturn:
+    """Ends the program with one line and exit code 2."""
+    print(f"error: {problem}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
     if _CONFIG.value is None:
         raise app.UsageError("--config must name a study, see experiments/configs")
+    if not Path(flags.FLAGS["config"].config_filename).is_file():
+        fail(f"--config is {flags.FLAGS['config'].config_filename}, which is no file")
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     study_name = Path(flags.FLAGS["config"].config_filename).stem
     out = Path(_OUT.value or f"runs/{study_name}")
     try:
         run_study(_CONFIG.value, out, resume=_RESUME.value)
     except (study.ConfigError, DatasetError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        fail(error)
 
 
 def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
@@ -337,4 +361,4 @@ def cache_compilations() -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

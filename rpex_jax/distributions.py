@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from rpex_jax.types import Array, Key
 
 
-def _gaussian_log_prob(x: Array, mean: Array, log_std: Array) -> Array:
-    z = (x - mean) * jnp.exp(-log_std)
+def _gaussian_log_prob(z: Array, log_std: Array) -> Array:
+    """Log-density of mean + exp(log_std) z."""
     return -jnp.sum(0.5 * z**2 + log_std + 0.5 * math.log(2 * math.pi), axis=-1)
 
 
@@ -29,7 +29,8 @@ class DiagonalGaussian(NamedTuple):
 
     def log_prob(self, actions: Array) -> Array:
         """Log of the joint density over action dimensions, [...]."""
-        return _gaussian_log_prob(actions, self.mean, self.log_std)
+        z = (actions - self.mean) * jnp.exp(-self.log_std)
+        return _gaussian_log_prob(z, self.log_std)
 
 
 class TanhGaussian(NamedTuple):
@@ -45,17 +46,17 @@ class TanhGaussian(NamedTuple):
         return self.sample_and_log_prob(key)[0]
 
     def sample_and_log_prob(self, key: Key) -> tuple[Array, Array]:
-        """A sample and its log-density, from the pre-tanh draw: exact near +-1."""
-        u = self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
-        return jnp.tanh(u), self._log_prob_of_pre_tanh(u)
+        """A sample and its log-density, from the noise itself: exact near +-1."""
+        z = jax.random.normal(key, self.mean.shape)
+        u = self.mean + jnp.exp(self.log_std) * z
+        return jnp.tanh(u), self._log_prob(u, z)
 
     def log_prob(self, actions: Array) -> Array:
         """Log-density; actions at +-1 are read as 1e-6 inside, where it is finite."""
-        return self._log_prob_of_pre_tanh(
-            jnp.arctanh(jnp.clip(actions, -1 + 1e-6, 1 - 1e-6))
-        )
+        u = jnp.arctanh(jnp.clip(actions, -1 + 1e-6, 1 - 1e-6))
+        return self._log_prob(u, (u - self.mean) * jnp.exp(-self.log_std))
 
-    def _log_prob_of_pre_tanh(self, u: Array) -> Array:
+    def _log_prob(self, u: Array, z: Array) -> Array:
         # log |d tanh(u)/du| in the form that neither overflows nor cancels.
         log_slope = 2.0 * (math.log(2.0) - u - jax.nn.softplus(-2.0 * u))
-        return _gaussian_log_prob(u, self.mean, self.log_std) - log_slope.sum(-1)
+        return _gaussian_log_prob(z, self.log_std) - log_slope.sum(-1)

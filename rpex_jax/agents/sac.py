@@ -159,25 +159,30 @@ def temperature_step(
 def actor_step(
     key: Key, state: SACState, observations: Array, config: SACConfig
 ) -> tuple[SACState, dict]:
-    """Temperature first, then mean(T log pi(a | s) - min_k Q_k(s, a)), equation 9."""
-    action_dim = policy(state, observations, config).mean.shape[-1]
-    _, log_prob = policy(state, observations, config).sample_and_log_prob(key)
-    state, metrics = temperature_step(state, log_prob, action_dim, config)
-    temperature = jnp.exp(state.log_temperature)
+    """Temperature first, then mean(T log pi(a | s) - min_k Q_k(s, a)), equation 9.
+
+    Both take the same sample, so the temperature steps inside the loss.
+    """
 
     def loss_fn(params):
-        actions, log_prob = apply_policy(
-            params, observations, config
-        ).sample_and_log_prob(key)
+        distribution = apply_policy(params, observations, config)
+        actions, log_prob = distribution.sample_and_log_prob(key)
         q = action_value(state, observations, actions, config)
-        return (temperature * log_prob - q).mean()
+        heated, metrics = temperature_step(
+            state, jax.lax.stop_gradient(log_prob), actions.shape[-1], config
+        )
+        temperature = jnp.exp(heated.log_temperature)
+        metrics["actor/entropy"] = -log_prob.mean()
+        return (temperature * log_prob - q).mean(), (heated, metrics)
 
-    loss, gradients = jax.value_and_grad(loss_fn)(state.actor)
+    (loss, (state, metrics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+        state.actor
+    )
     actor, optimizer = adam_step(
         gradients, state.actor_optimizer, state.actor, config.learning_rate
     )
     state = state._replace(actor=actor, actor_optimizer=optimizer)
-    return state, metrics | {"actor/loss": loss, "actor/entropy": -log_prob.mean()}
+    return state, metrics | {"actor/loss": loss}
 
 
 def target_step(state: SACState, config: SACConfig) -> SACState:

@@ -197,6 +197,7 @@ def test_wrong_settings_are_named_in_the_error(arguments, message):
 
 def test_runs_with_other_rates_share_one_program():
     """Type, mix, rate and scale are data: one trace, equal to runs of their own."""
+    chex.clear_trace_counter()
     settings = [
         corruption(("observation",), 0.1),
         corruption(("action", "reward"), 0.9, 2.0),

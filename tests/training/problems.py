@@ -28,7 +28,9 @@ def make_run(
     """A run whose data and transitions are damaged in all elements unless told."""
     return RunConfig(
         seed=seed,
-        agent=IQLConfig(learning_rate=1e-2, hidden_dims=HIDDEN) if agent is None else agent,
+        agent=IQLConfig(learning_rate=1e-2, hidden_dims=HIDDEN)
+        if agent is None
+        else agent,
         offline_corruption=corruption(offline_elements, rate, 1.0),
         online_corruption=corruption(online_elements, rate, 1.0),
         corrupt_again=corrupt_again,

@@ -1,5 +1,7 @@
 """The offline chunk: what an update sees, and that chunks and batches do not matter."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -27,17 +29,32 @@ SPEC = Spec(observation_dim=3, action_dim=2)
 # Programs of other shapes may add in another order; ten Adam steps at rate 1e-2 turn a
 # last-bit difference of a gradient into some 1e-6 of a weight of order 1.
 REASSOCIATED = dict(rtol=1e-4, atol=1e-5)
+# One multiply and one add, fused or not.
+FUSED = dict(rtol=3e-7, atol=1e-7)
 # Float32 sums over 400 numbers of order 1 to 10, against float64.
 STATISTICS_RTOL = 1e-5
 
 
+@functools.cache  # compile once for all tests
+def program(agent, num_updates):
+    chunk = offline.make_chunk(agent, batch_size=BATCH, num_updates=num_updates)
+    return jax.jit(chunk)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def start(agent, run, data):
+    return offline.start(agent, SPEC, run, data)
+
+
+GLASS = glass_agent()
+
+
 def train(run, data, chunks, agent=AGENTS["iql"]):
     """The state after chunks of the given numbers of updates."""
-    state = jax.jit(lambda run: offline.start(agent, SPEC, run, data))(run)
-    metrics = None
+    run = jax.tree.map(jnp.asarray, run)
+    state, metrics = start(agent, run, data), None
     for num_updates in chunks:
-        chunk = offline.make_chunk(agent, batch_size=BATCH, num_updates=num_updates)
-        state, metrics = jax.jit(chunk)(state, run, data)
+        state, metrics = program(agent, num_updates)(state, run, data)
     return state, metrics
 
 
@@ -48,7 +65,7 @@ def damaged(run, data, corrupt_again=0):
     return jax.tree.map(np.asarray, rows)
 
 
-@pytest.mark.parametrize("chunks", [(5, 5), (1,) * 10, (3, 7)])
+@pytest.mark.parametrize("chunks", [(5, 5), (1,) * 10])
 def test_chunks_of_any_length_give_the_same_state(chunks):
     """Saving more often, or resuming between chunks, changes no result."""
     data, run = with_true_flags(make_data()), make_run()
@@ -61,8 +78,20 @@ def test_chunks_of_any_length_give_the_same_state(chunks):
 @pytest.mark.parametrize(
     ("agent", "configs"),
     [
-        ("iql", [IQLConfig(hidden_dims=HIDDEN), IQLConfig(1e-2, 0.9, 0.9, 1.0, 0.1, 20.0, hidden_dims=HIDDEN)]),
-        ("riql", [RIQLConfig(hidden_dims=HIDDEN), RIQLConfig(1e-2, sigma=0.5, quantile=0.5, hidden_dims=HIDDEN)]),
+        (
+            "iql",
+            [
+                IQLConfig(hidden_dims=HIDDEN),
+                IQLConfig(1e-2, 0.9, 0.9, 1.0, 0.1, 20.0, hidden_dims=HIDDEN),
+            ],
+        ),
+        (
+            "riql",
+            [
+                RIQLConfig(hidden_dims=HIDDEN),
+                RIQLConfig(1e-2, sigma=0.5, quantile=0.5, hidden_dims=HIDDEN),
+            ],
+        ),
     ],
 )
 def test_runs_of_a_batch_equal_runs_alone(agent, configs):
@@ -77,8 +106,8 @@ def test_runs_of_a_batch_equal_runs_alone(agent, configs):
         in_axes=(0, 0, None),
     )
     stacked = sweep.stack(runs)
-    state = jax.vmap(lambda run: offline.start(AGENTS[agent], SPEC, run, data))(stacked)
-    together, metrics = jax.jit(phase_chunk)(state, stacked, data)
+    states = sweep.stack([train(run, data, (), AGENTS[agent])[0] for run in runs])
+    together, metrics = jax.jit(phase_chunk)(states, stacked, data)
     for i, run in enumerate(runs):
         alone, alone_metrics = train(run, data, (10,), AGENTS[agent])
         chex.assert_trees_all_close(
@@ -88,21 +117,23 @@ def test_runs_of_a_batch_equal_runs_alone(agent, configs):
 
 def test_seeds_differ_in_weights_batches_and_damage():
     """Two seeds are two samples: initial weights, rows drawn and noise all differ."""
-    data, agent = make_data(), glass_agent()
+    data, agent = make_data(), GLASS
     first, second = (train(make_run(s), data, (1,), agent)[1]["batch"] for s in (0, 1))
     assert (first.terminations != second.terminations).mean() > 0.9  # rows drawn
     rows = [damaged(make_run(seed), data) for seed in (0, 1)]
     for one, other in zip(rows[0][:4], rows[1][:4], strict=True):
         assert (one != other).any(axis=tuple(range(1, one.ndim))).mean() > 0.5
-    weights = [
-        offline.start(AGENTS["iql"], SPEC, make_run(seed), data).agent for seed in (0, 1)
-    ]
+    weights = [train(make_run(seed), data, ())[0].agent for seed in (0, 1)]
     for name in ("value", "critic", "actor"):
         kernels = [
-            x for x in jax.tree.leaves(getattr(weights[0], name)) if x.ndim > 1 and x.any()
+            x
+            for x in jax.tree.leaves(getattr(weights[0], name))
+            if x.ndim > 1 and x.any()
         ]
         others = [
-            x for x in jax.tree.leaves(getattr(weights[1], name)) if x.ndim > 1 and x.any()
+            x
+            for x in jax.tree.leaves(getattr(weights[1], name))
+            if x.ndim > 1 and x.any()
         ]
         assert kernels
         for one, other in zip(kernels, others, strict=True):
@@ -111,7 +142,7 @@ def test_seeds_differ_in_weights_batches_and_damage():
 
 def test_consecutive_updates_draw_new_rows():
     """The number of the update is in the key: no batch comes twice."""
-    data, agent, run = make_data(), glass_agent(), make_run()
+    data, agent, run = make_data(), GLASS, make_run()
     first = train(run, data, (1,), agent)[1]["batch"].terminations
     second = train(run, data, (1, 1), agent)[1]["batch"].terminations
     assert (first != second).mean() > 0.9
@@ -124,16 +155,18 @@ def test_update_sees_the_standardised_damaged_rows():
     rows were drawn.
     """
     data, run = make_data(), make_run()
-    state, metrics = train(run, data, (1,), glass_agent())
+    state, metrics = train(run, data, (1,), GLASS)
     batch = jax.tree.map(np.asarray, metrics["batch"])
     rows = batch.terminations.astype(int) - 1
     expected = jax.tree.map(lambda x: x[rows], damaged(run, data))
     mean, std = np.asarray(state.statistics.mean), np.asarray(state.statistics.std)
     np.testing.assert_array_equal(batch.rewards, expected.rewards)
-    np.testing.assert_array_equal(batch.actions, expected.actions)
+    np.testing.assert_allclose(batch.actions, expected.actions, **FUSED)
     for name in ("observations", "next_observations"):
         np.testing.assert_allclose(
-            getattr(batch, name), (getattr(expected, name) - mean) / std, rtol=1e-5,
+            getattr(batch, name),
+            (getattr(expected, name) - mean) / std,
+            rtol=1e-5,
             atol=1e-6,
         )
 
@@ -142,10 +175,14 @@ def test_update_sees_the_standardised_damaged_rows():
 def test_statistics_are_those_of_the_damaged_data(elements):
     """mean and std + 1e-3 over s and s' together, after the damage."""
     data, run = make_data(), make_run(offline_elements=elements)
-    state, _ = train(run, data, (), glass_agent())
+    state, _ = train(run, data, (), GLASS)
     rows = damaged(run, data)
-    both = np.concatenate([rows.observations, rows.next_observations]).astype(np.float64)
-    np.testing.assert_allclose(state.statistics.mean, both.mean(0), rtol=STATISTICS_RTOL)
+    both = np.concatenate([rows.observations, rows.next_observations]).astype(
+        np.float64
+    )
+    np.testing.assert_allclose(
+        state.statistics.mean, both.mean(0), rtol=STATISTICS_RTOL
+    )
     np.testing.assert_allclose(
         state.statistics.std, both.std(0) + 1e-3, rtol=STATISTICS_RTOL
     )
@@ -159,14 +196,14 @@ def test_statistics_are_those_of_the_damaged_data(elements):
 def test_clean_data_reach_the_update_unharmed():
     """No corruption is no change, to the last bit."""
     data, run = make_data(), make_run(offline_elements=())
-    batch = train(run, data, (1,), glass_agent())[1]["batch"]
+    batch = train(run, data, (1,), GLASS)[1]["batch"]
     rows = np.asarray(batch.terminations).astype(int) - 1
     np.testing.assert_array_equal(batch.actions, data.transitions.actions[rows])
     np.testing.assert_array_equal(batch.rewards, data.transitions.rewards[rows])
 
 
 def test_new_damage_only_where_asked():
-    """corrupt_again: 0 is pretraining's damage to the bit, another number is another."""
+    """corrupt_again: 0 is pretraining's damage to the bit, 1 is another."""
     data, run = make_data(), make_run()
     key = jax.random.key(7)
     old, same, new = (
@@ -184,7 +221,7 @@ def test_new_damage_only_where_asked():
 
 def test_metrics_are_means_over_the_chunk():
     """A chunk of two reports the mean of what its updates report."""
-    data, run, agent = make_data(), make_run(), glass_agent()
+    data, run, agent = make_data(), make_run(), GLASS
     _, both = train(run, data, (2,), agent)
     first = train(run, data, (1,), agent)[1]["batch"]
     second = train(run, data, (1, 1), agent)[1]["batch"]
@@ -192,15 +229,11 @@ def test_metrics_are_means_over_the_chunk():
     chex.assert_trees_all_close(both["batch"], mean, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("agent", ["iql", "riql"])
-def test_no_key_is_used_twice(agent):
+def test_no_key_is_used_twice():
     """JAX's checker follows every key through start, scan and damage."""
-    configs = {"iql": IQLConfig, "riql": RIQLConfig}
-    data = with_true_flags(make_data())
-    run = make_run(agent=configs[agent](hidden_dims=HIDDEN))
     with jax.debug_key_reuse(True):
-        state, _ = train(run, data, (2,), AGENTS[agent])
-    assert int(state.step) == 2
+        state, _ = train(make_run(), with_true_flags(make_data()), (1,))
+    assert int(state.step) == 1
 
 
 def test_numbers_do_not_retrace():
@@ -212,5 +245,5 @@ def test_numbers_do_not_retrace():
     for seed, expectile, rate in ((0, 0.5, 0.0), (1, 0.9, 0.3), (2, 0.7, 1.0)):
         config = IQLConfig(expectile=expectile, beta=seed + 1.0, hidden_dims=HIDDEN)
         runs = sweep.stack([make_run(seed + i, config, rate=rate) for i in range(2)])
-        start = jax.vmap(lambda run: offline.start(AGENTS["iql"], SPEC, run, data))
-        chunk(start(runs), runs, data)
+        states = [train(sweep.take(runs, i), data, ())[0] for i in range(2)]
+        chunk.trace(sweep.stack(states), runs, data)
