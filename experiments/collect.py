@@ -59,7 +59,10 @@ def episode_ends(replay) -> np.ndarray:
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
-    env = envs.make(_ENV.value)
+    try:
+        env = envs.make(_ENV.value)
+    except ValueError as error:
+        sys.exit(f"error: --env: {error}")
     # Better said now than after hours of training.
     if get_dataset_path(_ID.value).exists():
         sys.exit(f"error: --dataset_id {_ID.value} exists already; raise its version")

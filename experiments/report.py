@@ -66,8 +66,8 @@ def write(folder: Path) -> str:
 
 {unit}: mean ± standard error over {seeds} seeds, offline -> after online training.
 Offline is the pretrained policy; online is the mean of a run's last three evaluations
-of {episodes} episodes. Budget: {config["offline"]["steps"]:,} offline updates,
-{config["online"]["steps"]:,} online steps.
+of {episodes} episodes. Budget: {config["offline"]["steps"]:,} offline updates and
+{config["online"]["steps"]:,} online steps a run.
 
 {table}
 
@@ -176,6 +176,7 @@ def plot_curves(
             )
         panel.set(title=corruption, xlabel="online steps")
         panel.grid(alpha=0.3)
+        panel.locator_params(axis="x", nbins=5)
     panels[0][0].set_ylabel(unit)
     panels[0][-1].legend(frameon=False)
     figure.savefig(path, dpi=150)

@@ -70,7 +70,9 @@ def expand_grid(config: ConfigDict) -> list[Run]:
             raise ConfigError(f"sweep.{name} is {values}; each value may come once")
     for seed in axes["seed"]:
         if not isinstance(seed, int) or not 0 <= seed < 2**31:
-            raise ConfigError(f"sweep.seed holds {seed!r}; integers in [0, 2^31) may be")
+            raise ConfigError(
+                f"sweep.seed holds {seed!r}; integers in [0, 2^31) may be"
+            )
     allowed = {
         "base": tuple(config.agent),
         "method": tuple(METHODS),

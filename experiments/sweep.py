@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import runpy
 import shlex
 import subprocess
 import sys
@@ -58,16 +59,23 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        config = flags.FLAGS["config"].value
-        if isinstance(config, ConfigDict):
-            for argument in argv:
-                key = argument.lstrip("-").partition("=")[0]
-                if key.startswith("config."):
-                    try:
-                        study.look_up(config, key.removeprefix("config."))
-                    except study.ConfigError as mistyped:
-                        fail(mistyped)
+        name_mistyped_setting(argv)
         fail(" ".join(str(error).split()))
+
+
+def name_mistyped_setting(argv: list[str]) -> None:
+    """Fails with the nearest key if an argument sets one that the config lacks."""
+    words = [word.lstrip("-") for argument in argv for word in argument.split("=", 1)]
+    file = words[words.index("config") + 1] if "config" in words[:-1] else ""
+    if not Path(file).is_file():
+        fail(f"--config is {file!r}, which is no file")
+    config = runpy.run_path(file)["get_config"]()
+    for word in words:
+        if word.startswith("config."):
+            try:
+                study.look_up(config, word.removeprefix("config."))
+            except study.ConfigError as mistyped:
+                fail(mistyped)
 
 
 def fail(problem: object) -> NoReturn:

@@ -22,7 +22,7 @@ def watch(event, arguments):
             forbidden.append([event, str(arguments[1:])])
     elif event == "open":
         path, mode, flags = arguments
-        writes = isinstance(mode, str) and set(mode) & set("wax+")
+        writes = set(mode or "") & set("wax+") and not isinstance(path, int)
         if writes and "__pycache__" not in str(path) and str(path) != "/dev/null":
             forbidden.append([event, str(path)])
     elif event in ("os.mkdir", "os.remove", "os.rename", "os.rmdir"):

@@ -10,7 +10,7 @@ def get_config():
     config.sweep.corruption = ("clean", "action", "reward")
     config.sweep.seed = (0, 1)
     config.corruptions.action.settings = ()
-    config.offline.steps = 3_000
+    config.offline.steps = 2_000
     config.offline.chunk = 1_000
     config.online.steps = 1_500
     config.online.warmup = 500

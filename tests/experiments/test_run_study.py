@@ -1,0 +1,255 @@
+"""Whole studies, tiny ones: what they leave, and that no kill changes it."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import report, study
+from experiments import sweep as program
+from rpex_jax import results
+from rpex_jax.data.dataset import DatasetError
+from tests.experiments.tiny import tiny_config, write_data
+
+ROOT = Path(__file__).parents[2]
+CHUNKS = 8  # of each phase, in the study that is killed
+RUNS_OFFLINE, RUNS_ONLINE = 2, 4  # two corruptions; times two methods
+NUM_ROWS = CHUNKS * (RUNS_OFFLINE + RUNS_ONLINE)
+METRICS = {"value/loss", "critic/loss", "actor/loss", "wall/chunk"}
+
+
+# One study on real physics, in this process
+
+
+@pytest.fixture(scope="module")
+def hopper(tmp_path_factory):
+    """A finished study on Hopper: its folder, its rows and what it printed."""
+    folder = tmp_path_factory.mktemp("hopper")
+    write_data(folder / "data.npz", observation_dim=11, action_dim=3)
+    config = tiny_config(folder / "data.npz", chunks=2)
+    program.run_study(config, folder / "out", resume=False)
+    return folder / "out", results.read_rows(folder / "out" / "chunks.jsonl"), config
+
+
+def test_a_study_leaves_its_folder(hopper):
+    """Config, versions, rows, report and plots, none of them empty."""
+    out, _, config = hopper
+    names = {"config.json", "versions.json", "chunks.jsonl", "report.md"}
+    names |= {"checkpoints", "curves-iql.png"}
+    assert {path.name for path in out.iterdir()} == names
+    saved = json.loads((out / "config.json").read_text())
+    assert saved == json.loads(json.dumps(config.to_dict()))
+    versions = json.loads((out / "versions.json").read_text())
+    assert {"jax", "python", "device", "command", "commit"} <= versions.keys()
+    image = (out / "curves-iql.png").read_bytes()
+    assert image.startswith(b"\x89PNG") and len(image) > 5_000
+    groups = {path.name for path in (out / "checkpoints").iterdir()}
+    assert groups == {"offline-0", "online-0"}
+
+
+def test_every_chunk_of_every_run_has_a_row(hopper):
+    """Labels, step and finite metrics; returns where the chunk was evaluated."""
+    _, rows, _ = hopper
+    assert len(rows) == 2 * (RUNS_OFFLINE + RUNS_ONLINE)
+    for row in rows:
+        assert METRICS <= row.keys()
+        for name, value in row.items():
+            if isinstance(value, float):
+                assert np.isfinite(value), name
+        assert ("returns" in row) == (row["chunk"] == 2)
+        if "returns" in row:
+            assert len(row["returns"]) == 2 and np.isfinite(row["returns"]).all()
+        first = 3 if row["phase"] == "online" else 0
+        assert row["step"] == first + 2 * row["chunk"]
+    online = [row for row in rows if row["phase"] == "online"]
+    points = {(r["method"], r["corruption"], r["seed"], r["chunk"]) for r in online}
+    assert len(points) == len(online) == 8
+    # both methods of a corruption start from the same pretraining
+    assert len({(r["corruption"], r["pretraining"]) for r in online}) == 2
+
+
+def test_report_has_every_cell(hopper):
+    """A row a method, a column a corruption, offline -> online in each."""
+    out, rows, _ = hopper
+    lines = (out / "report.md").read_text().splitlines()
+    table = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    assert table[0] == ["iql", "clean", "action", "average"]
+    assert [line[0] for line in table[1:]] == ["pex", "rpex"]
+    for method, *cells in table[1:]:
+        assert len(cells) == 3
+        for corruption, cell in zip(("clean", "action"), cells, strict=False):
+            before, after = (
+                np.mean(report.as_scores("Hopper-v4", row["returns"]))
+                for phase in ("offline", "online")
+                for row in rows
+                if row["phase"] == phase
+                and row["corruption"] == corruption
+                and row.get("method", method) == method
+                and "returns" in row
+            )
+            assert cell.startswith(f"{before:.1f} -> {after:.1f}"), (
+                cell,
+                before,
+                after,
+            )
+    assert "![learning curves](curves-iql.png)" in lines
+
+
+def test_an_existing_folder_is_not_overwritten(hopper):
+    """Results of hours are safe from a second start; the message says what to do."""
+    out, rows, config = hopper
+    with pytest.raises(study.ConfigError, match=r"--out is .*pass --resume") as error:
+        program.run_study(config, out, resume=False)
+    assert "\n" not in str(error.value)
+    assert results.read_rows(out / "chunks.jsonl") == rows
+
+
+def test_resume_with_another_config_is_refused(hopper):
+    """The setting that differs is named, with both values."""
+    out, rows, config = hopper
+    other = config.copy_and_resolve_references()
+    other.expansion.kappa = 0.2
+    with pytest.raises(
+        study.ConfigError, match=r"expansion\.kappa was 0\.1 and is 0\.2"
+    ):
+        program.run_study(other, out, resume=True)
+    assert results.read_rows(out / "chunks.jsonl") == rows
+
+
+@pytest.mark.parametrize(
+    ("edit", "error", "parts"),
+    [
+        ({"env": "Hoper-v4"}, study.ConfigError, ("'Hoper-v4'", "Hopper-v4")),
+        ({"env": "HalfCheetah-v4"}, study.ConfigError, ("width 11", "HalfCheetah-v4")),
+        ({"data.source": "no/such.npz"}, DatasetError, ("no/such.npz", "exist")),
+        ({"online.rate": 2.0}, study.ConfigError, ("online.rate is 2.0", "[0, 1]")),
+    ],
+)
+def test_a_study_that_cannot_run_leaves_no_folder(hopper, tmp_path, edit, error, parts):
+    """Errors come before anything is written, so that the same --out can be reused."""
+    config = hopper[2].copy_and_resolve_references()
+    config.update_from_flattened_dict(edit)
+    with pytest.raises(error) as raised:
+        program.run_study(config, tmp_path / "out", resume=False)
+    for part in parts:
+        assert part in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+# A study that is killed, in processes of its own
+
+
+def start(data: Path, out: Path, *resume: str) -> subprocess.Popen:
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles twice as fast
+        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    command = [sys.executable, "-m", "tests.experiments.tiny"]
+    with open(out.with_suffix(".log"), "a") as log:  # a full pipe would block it
+        return subprocess.Popen(
+            [*command, str(data), str(out), str(CHUNKS), *resume],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def finish(process: subprocess.Popen, out: Path) -> list[dict]:
+    """The rows of a study that ends by itself, without the seconds."""
+    assert process.wait(timeout=300) == 0, out.with_suffix(".log").read_text()
+    rows = results.read_rows(out / "chunks.jsonl")
+    return [{k: v for k, v in r.items() if not k.startswith("wall/")} for r in rows]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The study's data and its rows when nothing happens to it."""
+    folder = tmp_path_factory.mktemp("killed")
+    write_data(folder / "data.npz", observation_dim=1, action_dim=1)
+    rows = finish(start(folder / "data.npz", folder / "out"), folder / "out")
+    assert len(rows) == NUM_ROWS
+    return folder / "data.npz", rows
+
+
+def test_a_killed_study_goes_on_as_if_nothing_had_happened(unbroken, tmp_path):
+    """kill -9 and --resume, three times: the same rows to the last digit.
+
+    Once while pretraining, once online and once at any moment. No row is lost or
+    doubled, so the states that were restored are the states that were lost.
+    """
+    data, expected = unbroken
+    out = tmp_path / "out"
+    any_moment = random.randrange(NUM_ROWS - 3 * RUNS_ONLINE)
+    online = CHUNKS * RUNS_OFFLINE + 3 * RUNS_ONLINE
+    moments = sorted([3 * RUNS_OFFLINE, any_moment, online])
+    for moment in moments:
+        resume = ["--resume"] if out.exists() else []
+        kill(start(data, out, *resume), out, moment)
+    again = finish(start(data, out, "--resume"), out)
+    assert len(again) == len(expected), f"killed at rows {moments}"
+    for ours, theirs in zip(again, expected, strict=True):
+        assert ours == theirs, f"killed at rows {moments}"
+
+
+def kill(process: subprocess.Popen, out: Path, count: int) -> None:
+    """Kills a study as soon as it has `count` rows and some of its own."""
+    file, deadline = out / "chunks.jsonl", time.monotonic() + 300
+    count = max(count, len(results.read_rows(file)) + 1)
+    while process.poll() is None and time.monotonic() < deadline:
+        if len(results.read_rows(file)) >= count:
+            break
+        time.sleep(0.002)
+    time.sleep(random.uniform(0, 0.05))  # somewhere in the chunk after
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, out.with_suffix(".log").read_text()
+    assert len(results.read_rows(file)) < NUM_ROWS
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--config.sweep.sed=(0,)"], ("'sweep.sed'", "did you mean 'sweep.seed'?")),
+        (["--config.onlin.rate=0.4"], ("'onlin.rate'", "did you mean 'online.rate'?")),
+        (["--config.online.rate=2"], ("online.rate is 2.0", "[0, 1]")),
+        (["--config.sweep.method=pexx"], ("sweep.method is 'pexx'", "'pex'")),
+        (["--config.data.source=no/such.npz"], ("no/such.npz", "does not exist")),
+    ],
+)
+def test_a_bad_argument_is_one_line(arguments, parts, tmp_path):
+    """`error:` with key, value and what may be; exit code 2, no traceback."""
+    config = ROOT / "experiments" / "configs" / "quickstart.py"
+    command = [sys.executable, "-m", "experiments.sweep", f"--config={config}"]
+    done = subprocess.run(
+        [*command, f"--out={tmp_path / 'out'}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    for part in parts:
+        assert part in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_config_file_that_is_not_there(tmp_path):
+    """The commonest mistake of all."""
+    command = [sys.executable, "-m", "experiments.sweep", "--config=no/such.py"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: --config is no/such.py, which is no file\n"

@@ -1,0 +1,440 @@
+"""A study: its grid, its defaults against the papers, and every bad setting."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from experiments import study
+from experiments.configs import default, halfcheetah, quickstart
+from experiments.study import NAMES, RANGES, ConfigError
+from experiments.sweep import by_pretraining, pretraining_key
+from rpex_jax import sweep
+from rpex_jax.attacks.corruption import ELEMENTS
+from rpex_jax.methods import METHODS
+from rpex_jax.types import Spec
+
+
+def small_grid(**axes) -> ConfigDict:
+    """The default study with a small grid."""
+    config = default.default_config()
+    config.sweep.base = ("iql",)
+    config.sweep.method = ("pex", "rpex")
+    config.sweep.corruption = ("clean", "action")
+    config.sweep.seed = (0, 1)
+    for name, values in axes.items():
+        config.sweep[name] = values
+    return config
+
+
+def single(config: ConfigDict, **labels) -> study.Run:
+    """One run of a study."""
+    point = {"base": "iql", "method": "rpex", "corruption": "clean", "seed": 0}
+    return study.resolve(config, point | labels)
+
+
+# The grid
+
+
+def test_grid_has_every_combination_once():
+    """bases x methods x corruptions x seeds, seeds fastest."""
+    runs = study.expand_grid(small_grid(base=("iql", "riql")))
+    labels = [tuple(run.labels.values()) for run in runs]
+    assert len(labels) == len(set(labels)) == 2 * 2 * 2 * 2
+    assert labels[0] == ("iql", "pex", "clean", 0)
+    assert labels[1] == ("iql", "pex", "clean", 1)
+    assert labels[-1] == ("riql", "rpex", "action", 1)
+
+
+def test_a_corruption_brings_its_settings():
+    """UTD 4 under action corruption, AlignIQL under observation corruption."""
+    runs = study.expand_grid(small_grid(corruption=("clean", *ELEMENTS)))
+    for run in runs:
+        corruption, online = run.labels["corruption"], run.config.online
+        assert online.updates_per_step == (4 if corruption == "action" else 1)
+        assert online.align == (1.0 if corruption == "observation" else 0.0)
+        assert study.online_program(run).updates_per_step == online.updates_per_step
+        hit = [float(element == corruption) for element in ELEMENTS]
+        told = study.online_run(run)
+        np.testing.assert_allclose(told.offline_corruption.rate, 0.3 * np.array(hit))
+        np.testing.assert_allclose(told.online_corruption.rate, 0.5 * np.array(hit))
+        np.testing.assert_allclose(told.online_corruption.scale, hit)
+
+
+def test_further_axes_multiply_the_grid():
+    """'key=value,value' is an axis like any other and a label of its rows."""
+    axes = ("expansion.kappa=0.0,0.1,0.3", "online.updates_per_step=1, 2")
+    runs = study.expand_grid(small_grid(axes=axes))
+    assert len(runs) == 8 * 3 * 2
+    assert [run.labels["expansion.kappa"] for run in runs[:6:2]] == [0.0, 0.1, 0.3]
+    assert [run.labels["online.updates_per_step"] for run in runs[:2]] == [1, 2]
+    for run in runs:
+        assert run.config.expansion.kappa == run.labels["expansion.kappa"]
+        expected = run.labels["expansion.kappa"] * (run.labels["method"] == "rpex")
+        assert study.online_run(run).agent.kappa == expected
+        # an axis wins over the corruption's own setting
+        utd = run.labels["online.updates_per_step"]
+        assert study.online_program(run).updates_per_step == utd
+
+
+def test_expanding_leaves_the_config_alone():
+    """A corruption's settings do not leak into the runs of another, nor the study."""
+    config = small_grid(corruption=("action", "clean"))
+    before = config.to_json()
+    runs = study.expand_grid(config)
+    assert config.to_json() == before
+    assert [run.config.online.updates_per_step for run in runs[::2]] == [4, 1] * 2
+
+
+def test_methods_share_their_pretraining():
+    """Four runs, one pretraining; another seed, base, damage or number is another."""
+    runs = study.expand_grid(
+        small_grid(
+            base=("iql", "riql"),
+            method=tuple(METHODS),
+            corruption=("clean", "reward"),
+            axes=("expansion.kappa=0.1,0.3",),
+        )
+    )
+    shared = by_pretraining(runs)
+    assert len(shared) == 2 * 2 * 2
+    for members in shared.values():
+        assert len(members) == len(METHODS) * 2
+        same = {
+            tuple(run.labels[n] for n in ("base", "corruption", "seed"))
+            for run in members
+        }
+        assert len(same) == 1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["agent.iql.expectile=0.8", "offline.rate=0.4", "offline.steps=3_000_000"],
+)
+def test_pretrainings_that_differ_in_a_number_are_not_shared(setting):
+    """Also in a number that comes from an axis."""
+    key, value = setting.split("=")
+    config = small_grid(corruption=("reward",))
+    old = getattr_dotted(config, key)
+    config.sweep.axes = (f"{key}={old},{value}",)
+    runs = study.expand_grid(config)
+    assert len({pretraining_key(run) for run in runs}) == 2 * 2  # two seeds
+
+
+@pytest.mark.parametrize("setting", ["online.rate", "expansion.kappa", "online.align"])
+def test_online_numbers_do_not_split_pretrainings(setting):
+    """What only the online phase is told costs no second pretraining."""
+    runs = study.expand_grid(small_grid(axes=(f"{setting}=0.2,0.7",)))
+    assert len(by_pretraining(runs)) == 2 * 2
+
+
+def getattr_dotted(config, key):
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+# Runs and programs
+
+
+def test_pex_and_rpex_are_one_program():
+    """Methods that differ in a number share a program; the others have their own."""
+    runs = study.expand_grid(small_grid(method=tuple(METHODS), corruption=("clean",)))
+    groups = sweep.group_by(runs, study.online_program)
+    names = [{run.labels["method"] for run in members} for members in groups.values()]
+    assert names == [{"scratch"}, {"buffer"}, {"direct"}, {"pex", "rpex"}]
+
+
+def test_rpex_with_kappa_zero_is_pex():
+    """What the program is told is equal, leaf by leaf."""
+    config = small_grid()
+    pex = study.online_run(single(config, method="pex"))
+    config.expansion.kappa = 0.0
+    rpex = study.online_run(single(config, method="rpex"))
+    assert sweep.structure(pex) == sweep.structure(rpex)
+    for one, other in zip(jax.tree.leaves(pex), jax.tree.leaves(rpex), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("method", "rows"), [("scratch", 0), ("buffer", 128), ("direct", 128), ("pex", 128)]
+)
+def test_offline_share_of_a_batch(method, rows):
+    """Half of 256, but for the method that has no offline data."""
+    assert study.online_program(single(small_grid(), method=method)).num_offline == rows
+
+
+def test_offline_policy_decays_and_online_does_not():
+    """Cosine to 0 over the offline updates; constant online. RPEX section 1.3."""
+    run = single(small_grid())
+    assert study.offline_run(run).agent.actor_decay_steps == 2e6
+    assert study.online_run(run).agent.base.actor_decay_steps == math.inf
+
+
+# Defaults
+
+
+PAPER = {  # RPEX, arXiv 2509.24748, Table C.1, section 7, appendix C
+    "offline.steps": 2_000_000,
+    "online.steps": 1_000_000,
+    "offline.batch_size": 256,
+    "online.batch_size": 256,
+    "online.offline_ratio": 0.5,
+    "online.warmup": 5_000,
+    "online.capacity": 1_000_000,
+    "online.updates_per_step": 1,
+    "online.align": 0.0,
+    "offline.rate": 0.3,
+    "offline.scale": 1.0,
+    "online.rate": 0.5,
+    "online.scale": 1.0,
+    "expansion.kappa": 0.1,
+    "expansion.inv_temperature": 3.0,
+    "evaluation.episodes": 10,
+    # where paper and code disagree: design.md, section 5
+    "expansion.ipw_form": "logit",
+    "expansion.offline_action": "mode",
+    "expansion.online_policy": "fresh",
+    "expansion.critic_transfer": "full",
+    "expansion.epsilon": 0.0,
+    "online.corrupt_again": 0,
+    "sweep.seed": (0, 1, 2, 3, 4),
+} | {
+    f"agent.{agent}.{name}": value
+    for agent in ("iql", "riql")
+    for name, value in {
+        "learning_rate": 3e-4,
+        "discount": 0.99,
+        "target_update_rate": 0.005,
+        "expectile": 0.7,
+        "beta": 3.0,
+        "eta": 3.0,
+        "hidden_dims": (256, 256),
+    }.items()
+}
+PAPER |= {
+    "agent.iql.num_critics": 2,
+    "agent.riql.num_critics": 5,
+    "agent.riql.sigma": 3.0,
+    "agent.riql.quantile": 0.1,
+}
+
+
+@pytest.mark.parametrize("key", PAPER)
+def test_default_is_the_papers(key):
+    """The protocol that the comparison table claims, cell by cell."""
+    assert getattr_dotted(default.default_config(), key) == PAPER[key]
+
+
+def test_defaults_reach_the_program():
+    """What a program and a run are told is what the config says."""
+    run = single(small_grid(), corruption="action")
+    told, program = study.online_run(run), study.online_program(run)
+    base = told.agent.base
+    assert (base.learning_rate, base.discount, base.expectile) == (3e-4, 0.99, 0.7)
+    assert (base.beta, base.target_update_rate, base.align) == (3.0, 0.005, 0.0)
+    assert (told.agent.kappa, told.agent.inv_temperature) == (0.1, 3.0)
+    assert (told.agent.epsilon, told.corrupt_again) == (0.0, 0)
+    assert (told.agent.ipw_form, told.agent.offline_action) == ("logit", "mode")
+    assert (program.online_policy, program.critic_transfer) == ("fresh", "full")
+    assert (program.warmup, program.capacity) == (5_000, 1_000_000)
+    assert program.updates_per_step == 4
+
+
+RIQL_HALFCHEETAH = {  # RIQL_config.py, random corruption: sigma, quantile, critics
+    "observation": (0.1, 0.1, 5),
+    "action": (0.5, 0.25, 3),
+    "reward": (3.0, 0.25, 5),
+    "dynamics": (3.0, 0.25, 5),
+}
+
+
+@pytest.mark.parametrize("element", ELEMENTS)
+def test_halfcheetah_has_riqls_rows(element):
+    """RIQL's numbers per corruption, added to the corruption's own settings."""
+    runs = study.expand_grid(halfcheetah.get_config())
+    runs = [run for run in runs if run.labels["corruption"] == element]
+    assert len(runs) == 2 * 3 * 3
+    for run in runs:
+        agent = run.config.agent.riql
+        row = (agent.sigma, agent.quantile, agent.num_critics)
+        assert row == RIQL_HALFCHEETAH[element]
+        if run.labels["base"] == "riql":
+            told = study.offline_run(run).agent
+            assert (told.sigma, told.quantile, told.num_critics) == row
+        assert run.config.agent.iql.num_critics == 2
+        assert run.config.online.updates_per_step == (4 if element == "action" else 1)
+        assert run.config.online.align == float(element == "observation")
+
+
+@pytest.mark.parametrize("module", [quickstart, halfcheetah])
+def test_shipped_configs_are_valid_and_locked(module):
+    """A mistyped key in a shipped or copied study is an error, not a new setting."""
+    config = module.get_config()
+    assert study.expand_grid(config)
+    assert config.note, "a study that is not the paper's budget says so"
+    with pytest.raises(AttributeError, match="rat"):
+        config.online.rat = 0.1
+
+
+# Bad settings: one sentence, with the key, the value and what is allowed
+
+
+def problem(config: ConfigDict) -> str:
+    with pytest.raises(ConfigError) as error:
+        study.expand_grid(config)
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def bad_values(key: str) -> list:
+    low, high = RANGES[key]
+    if isinstance(getattr_dotted(default.default_config(), key), int):
+        return [low - 1] + ([high + 1] if high < math.inf else [])
+    over = [high + 0.01] if high < math.inf else []
+    return [low - 0.01, math.nan, math.inf, *over]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key in RANGES for value in bad_values(key)]
+)
+def test_a_number_out_of_range(key, value):
+    """Each number has a range; NaN and infinity are in none."""
+    config = small_grid()
+    config.update_from_flattened_dict({key: value})
+    text = problem(config)
+    assert text.startswith(f"{key} is {value}")
+    low, high = RANGES[key]
+    assert f"[{low}, {high}]" in text
+
+
+def test_every_number_has_a_range_and_every_name_a_list():
+    """A new setting without a check would let nonsense train for hours."""
+    for key, value in study.flatten(default.default_config()):
+        if isinstance(value, bool | int | float):
+            assert key in RANGES, key
+        elif isinstance(value, str) and key not in ("note", "env", "data.source"):
+            assert key in NAMES, key
+
+
+@pytest.mark.parametrize("key", NAMES)
+def test_an_unknown_name(key):
+    """The names that may be are all listed."""
+    config = small_grid()
+    config.update_from_flattened_dict({key: "nonsense"})
+    text = problem(config)
+    assert text.startswith(f"{key} is 'nonsense'")
+    assert all(name in text for name in NAMES[key])
+
+
+@pytest.mark.parametrize(
+    ("axis", "value", "nearest"),
+    [
+        ("method", "rpexx", "rpex"),
+        ("method", "scrtch", "scratch"),
+        ("base", "rqil", "riql"),
+        ("corruption", "rewards", "reward"),
+    ],
+)
+def test_a_mistyped_name_on_an_axis(axis, value, nearest):
+    """The nearest name is offered, and all are listed."""
+    text = problem(small_grid(**{axis: (value,)}))
+    assert f"sweep.{axis} is {value!r}; did you mean {nearest!r}?" in text
+
+
+@pytest.mark.parametrize(
+    ("edit", "parts"),
+    [
+        (
+            {"offline.chunk": 3_000},
+            ("offline.chunk is 3000", "2000000", "whole chunks"),
+        ),
+        ({"offline.steps": 5_000}, ("offline.chunk is 10000", "5000", "whole chunks")),
+        ({"online.chunk": 4_000}, ("online.chunk is 4000", "995000", "warm-up")),
+        ({"online.warmup": 1_000_000}, ("online.chunk", "warm-up")),
+        (
+            {"online.offline_ratio": 1.0},
+            ("online.offline_ratio is 1.0", "one online row"),
+        ),
+        ({"online.offline_ratio": 0.999}, ("online.offline_ratio is 0.999",)),
+        ({"agent.iql.hidden_dims": ()}, ("agent.iql.hidden_dims is ()", "positive")),
+        ({"agent.riql.hidden_dims": (0, 9)}, ("agent.riql.hidden_dims is (0, 9)",)),
+        ({"sweep.seed": ()}, ("sweep.seed is empty", "at least one")),
+        ({"sweep.method": ()}, ("sweep.method is empty",)),
+        ({"sweep.seed": (0, 0)}, ("sweep.seed is (0, 0)", "once")),
+        ({"sweep.seed": (0.5,)}, ("sweep.seed", "0.5", "integers")),
+        ({"sweep.seed": (-1,)}, ("sweep.seed", "-1", "integers")),
+        ({"sweep.seed": ("a",)}, ("sweep.seed", "'a'", "integers")),
+        ({"sweep.axes": ("expansion.kappa",)}, ("'expansion.kappa'", "key=value")),
+        (
+            {"sweep.axes": ("expansion.kapa=0.1",)},
+            ("no setting 'expansion.kapa'", "did you mean 'expansion.kappa'?"),
+        ),
+        ({"sweep.axes": ("expansion=0.1",)}, ("expansion", "cannot differ")),
+        (
+            {"sweep.axes": ("online.rate=0.1,high",)},
+            ("online.rate is 'high'", "float"),
+        ),
+        ({"sweep.axes": ("online.rate=0.1,",)}, ("online.rate is ''", "float")),
+        ({"sweep.axes": ("online.rate=0.1,1.5",)}, ("online.rate is 1.5", "[0, 1]")),
+        ({"sweep.axes": ("online.rate=nan",)}, ("online.rate is nan", "[0, 1]")),
+        ({"sweep.axes": ("online.warmup=1.5",)}, ("online.warmup is '1.5'", "int")),
+        ({"sweep.axes": ("expansion.ipw_form=logits",)}, ("did you mean 'logit'",)),
+        # a study has one environment, one data set, one rhythm of evaluation
+        ({"sweep.axes": ("env=Hopper-v4,Hopper-v5",)}, ("env cannot differ",)),
+        ({"sweep.axes": ("data.source=a,b",)}, ("data.source cannot differ",)),
+        ({"sweep.axes": ("evaluation.episodes=1,2",)}, ("evaluation.episodes cannot",)),
+        ({"sweep.axes": ("agent.iql.hidden_dims=(9,)",)}, ("hidden_dims cannot",)),
+        (
+            {"corruptions.action.settings": ("online.updates_per_stp=4",)},
+            ("did you mean 'online.updates_per_step'?",),
+        ),
+        (
+            {"corruptions.action.settings": ("online.updates_per_step=0",)},
+            ("online.updates_per_step is 0", "[1, inf]"),
+        ),
+        (
+            {"corruptions.action.elements": ("actions",)},
+            ("corruptions.action.elements is 'actions'", "did you mean 'action'?"),
+        ),
+    ],
+)
+def test_a_bad_setting_is_one_sentence(edit, parts):
+    """Key, value and what may be, before anything is loaded or compiled."""
+    config = small_grid()
+    config.update_from_flattened_dict(edit)
+    text = problem(config)
+    for part in parts:
+        assert part in text, text
+
+
+def test_an_unknown_environment_names_the_nearest():
+    """The ids that there are, and the one that was probably meant."""
+    config = small_grid()
+    config.env = "Hoper-v4"
+    with pytest.raises(ConfigError, match=r"env: .*'Hoper-v4'.*Hopper-v4") as error:
+        study.make_env(config)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("field", ["observations", "actions"])
+def test_data_of_another_width(field):
+    """The wrong data set is told from its widths, with a way out."""
+    env = study.make_env(small_grid())
+
+    class Recording:  # all that the check looks at
+        class transitions:
+            observations = jnp.zeros((4, 11))
+            actions = jnp.zeros((4, 3))
+
+    assert env.spec == Spec(11, 3)
+    study.check_widths(env, Recording, "fine.npz")
+    setattr(Recording.transitions, field, jnp.zeros((4, 7)))
+    with pytest.raises(ConfigError) as error:
+        study.check_widths(env, Recording, "other.npz")
+    for part in ("'other.npz'", field, "width 7", "Hopper-v4"):
+        assert part in str(error.value)

@@ -1,0 +1,62 @@
+"""A study of seconds, and a process that runs it: python -m tests.experiments.tiny."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import study, sweep
+from experiments.configs.default import default_config
+from tests import diagnostic
+
+
+def write_data(path: Path, observation_dim: int, action_dim: int) -> None:
+    """Random rows in episodes of four, the last of each terminal."""
+    rng, count = np.random.default_rng(0), 64
+    observations = rng.uniform(-1, 1, (count, observation_dim))
+    np.savez(
+        path,
+        observations=observations,
+        actions=rng.uniform(-1, 1, (count, action_dim)),
+        rewards=rng.normal(size=count),
+        next_observations=observations + 0.1,
+        terminals=np.arange(count) % 4 == 3,
+        timeouts=np.zeros(count),
+    )
+
+
+def tiny_config(data: Path, chunks: int) -> ConfigDict:
+    """Two methods and two corruptions; `chunks` chunks offline and as many online."""
+    config = default_config()
+    config.data.source = str(data)
+    config.sweep.base = ("iql",)
+    config.sweep.method = ("pex", "rpex")
+    config.sweep.corruption = ("clean", "action")
+    config.sweep.seed = (0,)
+    config.corruptions.action.settings = ()
+    for agent in config.agent.values():
+        agent.hidden_dims = (16, 16)
+        agent.learning_rate = 1e-2  # so that few updates leave a mark
+    config.offline.steps, config.offline.chunk = 2 * chunks, 2
+    config.online.steps, config.online.warmup, config.online.chunk = (
+        3 + 2 * chunks,
+        3,
+        2,
+    )
+    config.offline.batch_size = config.online.batch_size = 16
+    config.evaluation.episodes, config.evaluation.every = 2, 2
+    return config.lock()
+
+
+def on_a_diagnostic_environment() -> None:
+    """Physics is not the point, and the host's is in no compilation cache."""
+    study.make_env = lambda config: diagnostic.target_reward()
+
+
+if __name__ == "__main__":
+    data, out, chunks, *resume = sys.argv[1:]
+    on_a_diagnostic_environment()
+    sweep.run_study(
+        tiny_config(Path(data), int(chunks)), Path(out), resume=bool(resume)
+    )

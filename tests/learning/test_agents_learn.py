@@ -1,0 +1,253 @@
+"""Each agent solves the tiny problem that isolates one of its parts.
+
+All problems have one observation and one action entry and as many rows, so each agent
+is compiled once; NUM_SEEDS seeds train side by side and every one must pass.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rpex_jax import sweep
+from rpex_jax.agents import AGENTS
+from rpex_jax.agents.iql import IQLConfig
+from rpex_jax.agents.riql import RIQLConfig
+from rpex_jax.agents.sac import SACConfig
+from rpex_jax.attacks.corruption import corruption
+from rpex_jax.data.dataset import Dataset
+from rpex_jax.expansion import ExpansionConfig, policy_set
+from rpex_jax.training import offline
+from rpex_jax.training.run import RunConfig
+from rpex_jax.types import Spec, Transition
+from tests import diagnostic
+
+NUM_ROWS, NUM_SEEDS, NUM_UPDATES, BATCH = 400, 4, 1500, 64
+SPEC = Spec(observation_dim=1, action_dim=1)
+# Values are of order 1 and these networks and budgets leave errors of 0.01 to 0.05.
+VALUE_ATOL = 0.1
+# The best action is 0.5 and data are uniform in [-1, 1]: no learning is 0.5 away.
+ACTION_ATOL = 0.12
+DISCOUNT = 0.5  # far enough from 1 that a missing or doubled discount shows
+
+NUMBERS = dict(learning_rate=3e-3, discount=DISCOUNT, hidden_dims=(16, 16))
+IQL = IQLConfig(**NUMBERS, target_update_rate=0.02, beta=10.0)
+RIQL = RIQLConfig(**NUMBERS, target_update_rate=0.02, beta=10.0, quantile=0.25)
+SAC = SACConfig(**NUMBERS, target_update_rate=0.02, initial_temperature=0.01)
+AGENT = {
+    "iql": (AGENTS["iql"], IQL),
+    "riql": (AGENTS["riql"], RIQL),
+    "sac": (AGENTS["sac"], SAC),
+    "pex": (policy_set(AGENTS["iql"]), ExpansionConfig(IQL, 10.0, kappa=0.0)),
+    "rpex": (policy_set(AGENTS["iql"]), ExpansionConfig(IQL, 10.0, kappa=0.1)),
+}
+PROGRAM = {"pex": "set", "rpex": "set"}  # one agent, two numbers
+SETS = {"set": AGENT["pex"][0]}
+
+
+def uniform_data(env) -> offline.OfflineData:
+    """Whole episodes of uniform actions: what an unskilled operator records."""
+    rng, rows = np.random.default_rng(0), []
+    reset, step = jax.jit(env.reset), jax.jit(env.step)
+    while len(rows) < NUM_ROWS:
+        state = reset(jax.random.key(len(rows)))
+        while not state.terminated:
+            action = rng.uniform(-1, 1, 1).astype(np.float32)
+            after = step(state, jnp.asarray(action))
+            rows.append(
+                Transition(
+                    state.observation,
+                    action,
+                    after.reward,
+                    after.observation,
+                    np.float32(after.terminated),
+                )
+            )
+            state = after
+    return on_device(jax.tree.map(lambda *x: np.stack(x), *rows[:NUM_ROWS]))
+
+
+def on_device(rows: Transition) -> offline.OfflineData:
+    rows = jax.tree.map(lambda x: np.asarray(x, np.float32), rows)
+    return offline.put_on_device(Dataset(rows, rows.terminations > 0))
+
+
+@functools.cache
+def program(name: str):
+    agent = SETS.get(name) or AGENTS[name]
+    chunk = offline.make_chunk(agent, batch_size=BATCH, num_updates=NUM_UPDATES)
+
+    def train(run, data):
+        return chunk(offline.start(agent, SPEC, run, data), run, data)[0]
+
+    def look(state, run, observation, action):
+        # one observation and action in the data's units, over seeds
+        observation = (observation - state.statistics.mean) / state.statistics.std
+        known = (state.agent, observation)
+        key = jax.random.key(0)
+        return {
+            "q": agent.action_value(*known, action, run.agent),
+            "v": agent.state_value(*known, run.agent),
+            "action": agent.act(key, *known, run.agent, greedy=True)[0],
+            "mean": agent.policy(*known, run.agent).mode()[0],
+        }
+
+    return jax.jit(jax.vmap(train, (0, None))), jax.jit(
+        jax.vmap(look, (0, 0, None, None))
+    )
+
+
+def trained(name, data, config=None, elements=(), rate=0.3, scale=1.0):
+    """`look(observation, action=0) -> {q, v, action, mean}`, each [NUM_SEEDS]."""
+    _, default = AGENT[name]
+    damage, clean = corruption(elements, rate, scale), corruption(())
+    config = default if config is None else config
+    runs = sweep.stack(
+        [RunConfig(seed, config, damage, clean, 0) for seed in range(NUM_SEEDS)]
+    )
+    train, look = program(PROGRAM.get(name, name))
+    states = train(runs, data)
+
+    def at(observation, action=0.0):
+        found = look(states, runs, jnp.full(1, observation), jnp.full(1, action))
+        return jax.tree.map(np.asarray, found)
+
+    return at
+
+
+@functools.cache
+def data_of(problem):
+    return uniform_data(getattr(diagnostic, problem)())
+
+
+ALL = pytest.mark.parametrize("name", AGENT)
+
+
+@ALL
+def test_constant_reward_gives_the_values(name):
+    """Q = V = 1: the regressions, and that a termination stops the bootstrap."""
+    found = trained(name, data_of("constant_reward"))(0.0)
+    np.testing.assert_allclose(found["q"], 1.0, atol=VALUE_ATOL)
+    np.testing.assert_allclose(found["v"], 1.0, atol=VALUE_ATOL)
+
+
+@ALL
+def test_reward_equal_to_observation_is_read_from_it(name):
+    """Q = V = o: the observation reaches the critics and the value."""
+    look = trained(name, data_of("observation_reward"))
+    for observation in (-0.8, 0.0, 0.8):
+        found = look(observation)
+        np.testing.assert_allclose(found["q"], observation, atol=VALUE_ATOL)
+        np.testing.assert_allclose(found["v"], observation, atol=VALUE_ATOL)
+
+
+@ALL
+def test_delayed_reward_is_discounted_once(name):
+    """V(1) = 1 and V(0) = gamma: the bootstrap, its discount and its observation.
+
+    SAC adds its temperature times the entropy to V(0), some 0.01 here.
+    """
+    look = trained(name, data_of("delayed_reward"))
+    for observation, value in ((0.0, DISCOUNT), (1.0, 1.0)):
+        found = look(observation)
+        np.testing.assert_allclose(found["q"], value, atol=VALUE_ATOL)
+        np.testing.assert_allclose(found["v"], value, atol=VALUE_ATOL)
+
+
+@ALL
+def test_policy_finds_the_best_action(name):
+    """Reward -(a - 0.5)^2: the critic knows it, the agent plays near 0.5.
+
+    Weighted regression ends at the weighted mean of the data's actions, for IQL and
+    beta = 10 at 0.49; SAC and the policy sets choose by the critic.
+    """
+    look = trained(name, data_of("action_reward"))
+    for action in (-0.9, 0.0, 0.5, 0.9):
+        np.testing.assert_allclose(
+            look(0.0, action)["q"], -((action - 0.5) ** 2), atol=VALUE_ATOL
+        )
+    np.testing.assert_allclose(look(0.0)["action"], 0.5, atol=ACTION_ATOL)
+
+
+@pytest.mark.parametrize("name", ["pex", "rpex"])
+def test_the_new_member_learns_and_not_only_the_choice(name):
+    """The policy that learns is itself near 0.5, though the set would hide it if not."""
+    look = trained(name, data_of("action_reward"))
+    np.testing.assert_allclose(look(0.0)["mean"], 0.5, atol=2 * ACTION_ATOL)
+
+
+@pytest.mark.parametrize("name", ["iql", "riql"])
+@pytest.mark.parametrize("beta", [1.0, 10.0])
+def test_policy_mean_is_the_weighted_mean_of_the_data(name, beta):
+    """The optimum of weighted regression, from NumPy: sum(w a) / sum(w), w = exp(beta r).
+
+    V cancels, and the cap at 100 is out of reach.
+    """
+    rows = data_of("action_reward").transitions
+    weights = np.exp(beta * np.asarray(rows.rewards, np.float64))
+    expected = (weights * np.asarray(rows.actions[:, 0])).sum() / weights.sum()
+    config = AGENT[name][1].replace(beta=beta)
+    found = trained(name, data_of("action_reward"), config)(0.0)["mean"]
+    np.testing.assert_allclose(found, expected, atol=ACTION_ATOL / 2)
+
+
+# That a wrong algorithm fails the tests above
+
+
+@pytest.mark.parametrize("name", ["iql", "riql"])
+@pytest.mark.parametrize("beta", [0.0, -10.0])
+def test_without_the_right_weights_the_policy_stays_away(name, beta):
+    """Plain cloning (beta = 0) and flipped weights miss 0.5 by far, in every seed."""
+    config = AGENT[name][1].replace(beta=beta)
+    found = trained(name, data_of("action_reward"), config)(0.0)["mean"]
+    assert (abs(found - 0.5) > 3 * ACTION_ATOL).all()
+
+
+@pytest.mark.parametrize("name", ["iql", "riql", "sac"])
+def test_ignoring_terminations_would_show(name):
+    """Data whose ends are not marked are worth 1 / (1 - gamma) = 2, not 1."""
+    data = data_of("constant_reward")
+    flags = jnp.zeros_like(data.transitions.terminations)
+    data = data._replace(transitions=data.transitions._replace(terminations=flags))
+    found = trained(name, data)(0.0)
+    assert (abs(found["q"] - 1.0) > 5 * VALUE_ATOL).all()
+
+
+@pytest.mark.parametrize("discount", [0.25, 1.0])
+def test_a_wrong_discount_would_show(discount):
+    """Doubled (0.5^2) and forgotten (1) are both out of tolerance."""
+    config = IQL.replace(discount=discount)
+    found = trained("iql", data_of("delayed_reward"), config)(0.0)
+    assert (abs(found["v"] - DISCOUNT) > 1.5 * VALUE_ATOL).all()
+
+
+# Robustness
+
+
+def regret(look) -> np.ndarray:
+    """What the policy's mean loses against the best action, per seed."""
+    return (look(0.0)["mean"] - 0.5) ** 2
+
+
+def test_riql_loses_less_to_corrupted_rewards():
+    """30 % of the rewards replaced by U(-30, 30), where the clean ones span 2.25.
+
+    Mean regret over seeds, one protocol for both, RIQL with its row for rewards
+    (sigma 3, quantile 0.25, 5 critics). On clean data both are at the optimum.
+    """
+    data, reward = data_of("action_reward"), ("reward",)
+    riql = RIQL.replace(sigma=3.0, quantile=0.25)
+    clean = {
+        "iql": regret(trained("iql", data)),
+        "riql": regret(trained("riql", data, riql)),
+    }
+    hit = {
+        "iql": regret(trained("iql", data, elements=reward)),
+        "riql": regret(trained("riql", data, riql, elements=reward)),
+    }
+    for name in clean:
+        assert clean[name].max() < ACTION_ATOL**2
+    assert hit["riql"].max() < 4 * ACTION_ATOL**2
+    assert hit["iql"].mean() > 4 * hit["riql"].mean()
