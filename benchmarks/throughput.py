@@ -210,22 +210,34 @@ def machine() -> dict:
 
 def describe(updates: list[dict], steps: list[dict]) -> str:
     """Both tables in Markdown."""
-    lines = [f"{key}: {value}  " for key, value in machine().items()]
-    lines += ["", "| agent | runs | updates/s | GFLOP/update | share of matmul rate |"]
-    lines += ["|---|---:|---:|---:|---:|"]
-    lines += [
-        f"| {row['agent']} | {row['runs']} | {row['updates_per_s']:.0f} "
-        f"| {row['gflop_per_update']:.2f} | {row['share_of_matmul']:.0%} |"
-        for row in updates
-    ]
-    lines += ["", "| environment | count | steps/s | MuJoCo alone | share |"]
-    lines += ["|---|---:|---:|---:|---:|"]
-    lines += [
-        f"| {row['env']} | {row['envs']} | {row['steps_per_s']:.0f} "
-        f"| {row['raw_steps_per_s']:.0f} | {row['share_of_raw']:.0%} |"
-        for row in steps
-    ]
-    return "\n".join(lines) + "\n"
+    header = "".join(f"{key}: {value}  \n" for key, value in machine().items())
+    update_table = results.markdown_table(
+        ["agent", "runs", "updates/s", "GFLOP/update", "share of matmul rate"],
+        [
+            [
+                row["agent"],
+                f"{row['runs']}",
+                f"{row['updates_per_s']:.0f}",
+                f"{row['gflop_per_update']:.2f}",
+                f"{row['share_of_matmul']:.0%}",
+            ]
+            for row in updates
+        ],
+    )
+    step_table = results.markdown_table(
+        ["environment", "count", "steps/s", "MuJoCo alone", "share"],
+        [
+            [
+                row["env"],
+                f"{row['envs']}",
+                f"{row['steps_per_s']:.0f}",
+                f"{row['raw_steps_per_s']:.0f}",
+                f"{row['share_of_raw']:.0%}",
+            ]
+            for row in steps
+        ],
+    )
+    return f"{header}\n{update_table}\n\n{step_table}\n"
 
 
 if __name__ == "__main__":

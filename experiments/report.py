@@ -116,8 +116,7 @@ def comparison_table(
     base: str, curves: dict[str, list[Curve]], corruptions: list[str]
 ) -> str:
     """Methods x corruptions in Markdown, and the average over corruptions."""
-    header = [base, *corruptions, "average"]
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    rows = []
     for method, of_method in curves.items():
         finals = {
             corruption: [
@@ -131,8 +130,8 @@ def comparison_table(
         means = [np.mean(pairs, axis=0) for pairs in finals.values() if pairs]
         before, after = np.mean(means, axis=0)
         cells.append(f"{before:.1f} -> {after:.1f}")
-        lines.append(f"| {method} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([method, *cells])
+    return results.markdown_table([base, *corruptions, "average"], rows)
 
 
 def cell(pairs: list[tuple[float, float]]) -> str:

@@ -65,6 +65,12 @@ def summarise(values: Sequence[float]) -> Summary:
     )
 
 
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; numbers come as text."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def final_score(curve: Sequence[tuple[int, float]], last: int = 3) -> float:
     """Mean of the last evaluations of a run, pairs of (step, score).
 

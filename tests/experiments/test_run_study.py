@@ -188,7 +188,7 @@ def test_a_killed_study_goes_on_as_if_nothing_had_happened(unbroken, tmp_path):
     """
     data, expected = unbroken
     out = tmp_path / "out"
-    any_moment = random.randrange(NUM_ROWS - 3 * RUNS_ONLINE)
+    any_moment = random.randrange(NUM_ROWS - 5 * RUNS_ONLINE)
     online = CHUNKS * RUNS_OFFLINE + 3 * RUNS_ONLINE
     moments = sorted([3 * RUNS_OFFLINE, any_moment, online])
     for moment in moments:

@@ -99,13 +99,16 @@ def program(name: str):
     )
 
 
-def trained(name, data, config=None, elements=(), rate=0.3, scale=1.0):
+def trained(name, data, config=None, elements=(), scale=1.0, first_seed=0):
     """`look(observation, action=0) -> {q, v, action, mean}`, each [NUM_SEEDS]."""
     _, default = AGENT[name]
-    damage, clean = corruption(elements, rate, scale), corruption(())
+    damage, clean = corruption(elements, 0.3, scale), corruption(())
     config = default if config is None else config
     runs = sweep.stack(
-        [RunConfig(seed, config, damage, clean, 0) for seed in range(NUM_SEEDS)]
+        [
+            RunConfig(first_seed + i, config, damage, clean, corrupt_again=0)
+            for i in range(NUM_SEEDS)
+        ]
     )
     train, look = program(PROGRAM.get(name, name))
     states = train(runs, data)
@@ -173,7 +176,7 @@ def test_policy_finds_the_best_action(name):
 
 @pytest.mark.parametrize("name", ["pex", "rpex"])
 def test_the_new_member_learns_and_not_only_the_choice(name):
-    """The policy that learns is itself near 0.5, though the set would hide it if not."""
+    """The new policy is itself near 0.5; the set would hide it if it were not."""
     look = trained(name, data_of("action_reward"))
     np.testing.assert_allclose(look(0.0)["mean"], 0.5, atol=2 * ACTION_ATOL)
 
@@ -181,7 +184,7 @@ def test_the_new_member_learns_and_not_only_the_choice(name):
 @pytest.mark.parametrize("name", ["iql", "riql"])
 @pytest.mark.parametrize("beta", [1.0, 10.0])
 def test_policy_mean_is_the_weighted_mean_of_the_data(name, beta):
-    """The optimum of weighted regression, from NumPy: sum(w a) / sum(w), w = exp(beta r).
+    """Weighted regression's optimum, from NumPy: sum(w a) / sum(w), w = exp(beta r).
 
     V cancels, and the cap at 100 is out of reach.
     """
@@ -205,6 +208,15 @@ def test_without_the_right_weights_the_policy_stays_away(name, beta):
     assert (abs(found - 0.5) > 3 * ACTION_ATOL).all()
 
 
+@pytest.mark.parametrize("beta", [0.0, -10.0])
+def test_without_the_right_weights_a_set_does_not_improve(beta):
+    """The same mutations: neither the new member nor the set comes near 0.5."""
+    config = AGENT["pex"][1].replace(base=IQL.replace(beta=beta))
+    found = trained("pex", data_of("action_reward"), config)(0.0)
+    for action in (found["mean"], found["action"]):
+        assert (abs(action - 0.5) > 2 * ACTION_ATOL).all()
+
+
 @pytest.mark.parametrize("name", ["iql", "riql", "sac"])
 def test_ignoring_terminations_would_show(name):
     """Data whose ends are not marked are worth 1 / (1 - gamma) = 2, not 1."""
@@ -226,28 +238,64 @@ def test_a_wrong_discount_would_show(discount):
 # Robustness
 
 
-def regret(look) -> np.ndarray:
-    """What the policy's mean loses against the best action, per seed."""
-    return (look(0.0)["mean"] - 0.5) ** 2
+ROBUST = RIQL.replace(sigma=3.0, quantile=0.25)  # RIQL's row for both, HalfCheetah
+ACTIONS = np.linspace(-1.0, 1.0, 9)
+
+
+def two_steps() -> offline.OfflineData:
+    """The first action decides where the second step starts, and that what it pays.
+
+    o = 0, reward 0, s' = 2 + a; then reward -(s' - 2.5)^2, so that
+    Q(0, a) = -gamma (a - 0.5)^2.
+    """
+    rng, count = np.random.default_rng(1), NUM_ROWS // 2
+    actions, zeros = rng.uniform(-1, 1, (count, 2)), np.zeros(count)
+    reached = 2.0 + actions[:, 0]
+    return on_device(
+        Transition(
+            np.stack([zeros, reached], 1).reshape(-1, 1),
+            actions.reshape(-1, 1),
+            np.stack([zeros, -((reached - 2.5) ** 2)], 1).ravel(),
+            np.stack([reached, reached], 1).reshape(-1, 1),
+            np.stack([zeros, zeros + 1.0], 1).ravel(),
+        )
+    )
+
+
+def losses(name, data, config, gamma, **damage) -> tuple[float, float]:
+    """Regret of the policy's mean and mean error of Q(0, .), over eight seeds."""
+    regrets, errors = [], []
+    for first_seed in (0, NUM_SEEDS):
+        look = trained(name, data, config, first_seed=first_seed, **damage)
+        regrets.append((look(0.0)["mean"] - 0.5) ** 2)
+        for action in ACTIONS:
+            truth = -gamma * (action - 0.5) ** 2
+            errors.append(abs(look(0.0, action)["q"] - truth))
+    return np.mean(regrets), np.mean(errors)
 
 
 def test_riql_loses_less_to_corrupted_rewards():
     """30 % of the rewards replaced by U(-30, 30), where the clean ones span 2.25.
 
-    Mean regret over seeds, one protocol for both, RIQL with its row for rewards
-    (sigma 3, quantile 0.25, 5 critics). On clean data both are at the optimum.
+    One protocol for both. On clean data both are at the optimum.
     """
-    data, reward = data_of("action_reward"), ("reward",)
-    riql = RIQL.replace(sigma=3.0, quantile=0.25)
-    clean = {
-        "iql": regret(trained("iql", data)),
-        "riql": regret(trained("riql", data, riql)),
-    }
-    hit = {
-        "iql": regret(trained("iql", data, elements=reward)),
-        "riql": regret(trained("riql", data, riql, elements=reward)),
-    }
-    for name in clean:
-        assert clean[name].max() < ACTION_ATOL**2
-    assert hit["riql"].max() < 4 * ACTION_ATOL**2
-    assert hit["iql"].mean() > 4 * hit["riql"].mean()
+    data, damage = data_of("action_reward"), dict(elements=("reward",))
+    clean = losses("iql", data, IQL, 1.0), losses("riql", data, ROBUST, 1.0)
+    iql = losses("iql", data, IQL, 1.0, **damage)
+    riql = losses("riql", data, ROBUST, 1.0, **damage)
+    assert max(regret for regret, _ in clean) < ACTION_ATOL**2
+    assert riql[0] < ACTION_ATOL**2 and riql[1] < VALUE_ATOL
+    assert iql[0] > 10 * riql[0] and iql[1] > 4 * riql[1]
+
+
+def test_riql_values_suffer_less_from_corrupted_dynamics():
+    """30 % of s' moved by up to 20 deviations, to where V was never fitted.
+
+    The errors of Q were 0.22 and 0.07; with the papers' single deviation, on a problem
+    as smooth as this, 0.056 and 0.036, and clean 0.023 and 0.022.
+    """
+    damage = dict(elements=("dynamics",), scale=20.0)
+    iql = losses("iql", two_steps(), IQL, DISCOUNT, **damage)
+    riql = losses("riql", two_steps(), ROBUST, DISCOUNT, **damage)
+    assert riql[1] < VALUE_ATOL
+    assert iql[1] > 2 * riql[1]
