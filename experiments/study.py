@@ -1,22 +1,26 @@
-"""From a study's config to its runs: the grid, the settings of each run, the checks."""
+"""From a study's config to its runs: the grid, and what each run and program is."""
 
-import difflib
-import math
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from experiments.settings import (
+    ConfigError,
+    check,
+    check_name,
+    num_offline,
+    parse_setting,
+    parse_value,
+)
 from rpex_jax import envs, sweep
 from rpex_jax.agents import CONFIGS
-from rpex_jax.attacks.corruption import ELEMENTS, corruption
+from rpex_jax.attacks.corruption import corruption
 from rpex_jax.envs import Env
-from rpex_jax.expansion import LOGITS, ExpansionConfig
+from rpex_jax.expansion import ExpansionConfig
 from rpex_jax.methods import METHODS, Method
 from rpex_jax.training.run import RunConfig
 
-
-class ConfigError(ValueError):
-    """A setting that cannot be used; one sentence: the key, the value, what may be."""
+AXES = ("base", "method", "corruption", "seed")  # a study has these; and further ones
 
 
 class Run(NamedTuple):
@@ -84,9 +88,6 @@ def expand_grid(config: ConfigDict) -> list[Run]:
     return [resolve(config, labels) for labels in sweep.grid(axes)]
 
 
-AXES = ("base", "method", "corruption", "seed")
-
-
 def resolve(config: ConfigDict, labels: dict[str, Any]) -> Run:
     """The settings of one point: the config, its corruption's settings, its axes."""
     config = config.copy_and_resolve_references()
@@ -97,147 +98,6 @@ def resolve(config: ConfigDict, labels: dict[str, Any]) -> Run:
         config.update_from_flattened_dict({key: labels[key]})
     check(config)
     return Run(labels, config)
-
-
-def parse_setting(text: str) -> tuple[str, str]:
-    """'online.rate=0.5' -> ('online.rate', '0.5')."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"setting {text!r} must read 'key=value'")
-    return key.strip(), value.strip()
-
-
-def parse_value(text: str, config: ConfigDict, key: str) -> Any:
-    """The text as a value of the type that `key` has in the config."""
-    current = look_up(config, key)
-    if not key.startswith(PER_RUN) or not isinstance(current, int | float | str):
-        raise ConfigError(
-            f"{key} cannot differ between the runs of a study; numbers and names in "
-            f"{', '.join(PER_RUN)} can"
-        )
-    try:
-        return type(current)(text)
-    except ValueError as error:
-        kind = type(current).__name__
-        raise ConfigError(f"{key} is {text!r}; it must be of type {kind}") from error
-
-
-# What a corruption's settings and further axes may change; all else is the study's.
-PER_RUN = ("agent.", "expansion.", "offline.", "online.")
-
-
-def look_up(config: ConfigDict, key: str) -> Any:
-    """The value of 'online.rate' and the like, or a `ConfigError` with the nearest."""
-    current: Any = config
-    for part in key.split("."):
-        if not isinstance(current, ConfigDict) or part not in current:
-            names = [k for k, _ in flatten(config)]
-            near = difflib.get_close_matches(key, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"there is no setting {key!r}{hint}")
-        current = current[part]
-    return current
-
-
-def flatten(config: ConfigDict, prefix: str = "") -> list[tuple[str, Any]]:
-    """('online.rate', 0.5) and so on, for every setting."""
-    pairs = []
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        is_group = isinstance(value, ConfigDict)
-        pairs += flatten(value, f"{name}.") if is_group else [(name, value)]
-    return pairs
-
-
-INFINITY = math.inf
-# setting: (lowest, highest); integers stay integers by their type in the config
-RANGES = {
-    "offline.steps": (1, INFINITY),
-    "offline.chunk": (1, INFINITY),
-    "offline.batch_size": (1, INFINITY),
-    "offline.rate": (0, 1),
-    "offline.scale": (0, INFINITY),
-    "online.steps": (1, INFINITY),
-    "online.warmup": (1, INFINITY),
-    "online.chunk": (1, INFINITY),
-    "online.batch_size": (1, INFINITY),
-    "online.offline_ratio": (0, 1),
-    "online.updates_per_step": (1, INFINITY),
-    "online.capacity": (1, INFINITY),
-    "online.rate": (0, 1),
-    "online.scale": (0, INFINITY),
-    "online.align": (0, 1),
-    "online.corrupt_again": (0, INFINITY),
-    "expansion.inv_temperature": (0, INFINITY),
-    "expansion.kappa": (0, INFINITY),
-    "expansion.epsilon": (0, 1),
-    "evaluation.episodes": (1, INFINITY),
-    "evaluation.every": (1, INFINITY),
-} | {
-    f"agent.{agent}.{name}": bounds
-    for agent in ("iql", "riql")
-    for name, bounds in {
-        "learning_rate": (0, INFINITY),
-        "discount": (0, 1),
-        "expectile": (0, 1),
-        "beta": (0, INFINITY),
-        "target_update_rate": (0, 1),
-        "eta": (0, INFINITY),
-        "num_critics": (1, INFINITY),
-    }.items()
-}
-RANGES |= {"agent.riql.sigma": (1e-3, INFINITY), "agent.riql.quantile": (0, 1)}
-NAMES = {
-    "expansion.ipw_form": tuple(LOGITS),
-    "expansion.offline_action": ("mode", "sample"),
-    "expansion.online_policy": ("fresh", "copied"),
-    "expansion.critic_transfer": ("full", "target"),
-}
-
-
-def check(config: ConfigDict) -> None:
-    """Raises a `ConfigError` at the first value that cannot be used."""
-    for key, value in flatten(config):
-        if key in RANGES:
-            low, high = RANGES[key]
-            # not (a <= b) rather than a > b: NaN must fail too
-            if not low <= value <= high or value == INFINITY:
-                raise ConfigError(f"{key} is {value}; it must lie in [{low}, {high}]")
-        if key in NAMES:
-            check_name(key, value, NAMES[key])
-    check_multiple("offline.chunk", config.offline.chunk, config.offline.steps)
-    learning = config.online.steps - config.online.warmup
-    check_multiple("online.chunk", config.online.chunk, learning, "after the warm-up ")
-    if num_offline(config) >= config.online.batch_size:
-        raise ConfigError(
-            f"online.offline_ratio is {config.online.offline_ratio}; it must leave at "
-            "least one online row in a batch"
-        )
-    for name, agent in config.agent.items():
-        if not agent.hidden_dims or any(width < 1 for width in agent.hidden_dims):
-            raise ConfigError(
-                f"agent.{name}.hidden_dims is {agent.hidden_dims}; it must hold "
-                "positive widths"
-            )
-    for name, damage in config.corruptions.items():
-        for element in damage.elements:
-            check_name(f"corruptions.{name}.elements", element, ELEMENTS)
-
-
-def check_name(key: str, value: Any, allowed: tuple[str, ...]) -> None:
-    """Raises a `ConfigError` unless the value is one of those allowed."""
-    if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"{key} is {value!r}; {hint}allowed are {', '.join(allowed)}")
-
-
-def check_multiple(key: str, chunk: int, steps: int, what: str = "") -> None:
-    """Raises a `ConfigError` unless the steps are whole chunks."""
-    if steps < chunk or steps % chunk:
-        raise ConfigError(
-            f"{key} is {chunk}; the {steps} steps {what}must be whole chunks"
-        )
 
 
 def check_widths(env: Env, dataset: Any, source: str) -> None:
@@ -306,11 +166,6 @@ def online_run(run: Run) -> RunConfig:
         online_corruption=corruption(elements, config.online.rate, config.online.scale),
         corrupt_again=config.online.corrupt_again,
     )
-
-
-def num_offline(config: ConfigDict) -> int:
-    """Rows of the data set in an online batch."""
-    return round(config.online.batch_size * config.online.offline_ratio)
 
 
 def offline_program(run: Run) -> OfflineProgram:

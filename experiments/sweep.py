@@ -4,13 +4,8 @@
       --config.sweep.seed='(0, 1, 2)' --out=runs/quickstart [--resume]
 """
 
-import importlib.metadata
-import json
 import os
-import platform
 import runpy
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Hashable
@@ -23,7 +18,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
-from experiments import report, study
+from experiments import folders, report, settings, study
 from experiments.progress import progress_bar
 from experiments.study import OfflineProgram, OnlineProgram, Run
 from rpex_jax import checkpoints, results, sweep
@@ -36,8 +31,6 @@ from rpex_jax.training.offline import OfflineData, put_on_device
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The study.")
 _OUT = flags.DEFINE_string("out", None, "Results folder; runs/<study> if not given.")
 _RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
-
-PACKAGES = ("jax", "flax", "optax", "mujoco", "gymnasium", "minari", "numpy")
 
 
 class Group(NamedTuple):
@@ -73,8 +66,8 @@ def name_mistyped_setting(argv: list[str]) -> None:
     for word in words:
         if word.startswith("config."):
             try:
-                study.look_up(config, word.removeprefix("config."))
-            except study.ConfigError as mistyped:
+                settings.look_up(config, word.removeprefix("config."))
+            except settings.ConfigError as mistyped:
                 fail(mistyped)
 
 
@@ -96,7 +89,7 @@ def main(argv: list[str]) -> None:
     out = Path(_OUT.value or f"runs/{study_name}")
     try:
         run_study(_CONFIG.value, out, resume=_RESUME.value)
-    except (study.ConfigError, DatasetError) as error:
+    except (settings.ConfigError, DatasetError) as error:
         fail(error)
 
 
@@ -114,7 +107,7 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
         drop_observation_columns=tuple(config.data.drop_observation_columns),
     )
     study.check_widths(env, dataset, config.data.source)
-    prepare_folder(out, config, resume)
+    folders.prepare(out, config, resume)
     if config.note:
         print(f"Note: {config.note}.")
     cache_compilations()
@@ -306,59 +299,6 @@ def tidy_rows(
         | wall
         for i, label in enumerate(labels)
     ]
-
-
-def prepare_folder(out: Path, config: ConfigDict, resume: bool) -> None:
-    """Writes what was asked for and with what, or checks that it is the same.
-
-    Raises:
-      ConfigError: the folder holds a study already, or another one on resume.
-    """
-    text = json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
-    saved = out / "config.json"
-    if saved.exists():
-        if not resume:
-            raise study.ConfigError(
-                f"--out is {out}, which holds a study already; pass --resume to go on "
-                "with it, or another folder"
-            )
-        if (other := difference(json.loads(saved.read_text()), json.loads(text))) != "":
-            raise study.ConfigError(
-                f"--resume needs the config that {out} was made with; {other}"
-            )
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    device = jax.devices()[0]
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    versions |= {
-        "python": platform.python_version(),
-        "device": f"{device.platform}: {device.device_kind}, {os.cpu_count()} cores",
-        "command": shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]]),
-        "commit": commit(),
-    }
-    results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
-    results.write_atomically(saved, text)
-
-
-def difference(old: dict, new: dict, prefix: str = "") -> str:
-    """The first setting in which two configs differ, as text; empty if none."""
-    for key in sorted(old.keys() | new.keys()):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            if found := difference(a, b, f"{prefix}{key}."):
-                return found
-        elif a != b:
-            return f"{prefix}{key} was {a!r} and is {b!r}"
-    return ""
-
-
-def commit() -> str:
-    """The commit that runs, marked where the work tree differs; empty outside git."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    except OSError:
-        return ""
 
 
 def cache_compilations() -> None:

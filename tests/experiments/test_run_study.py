@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import report, study
+from experiments import report
 from experiments import sweep as program
+from experiments.settings import ConfigError
 from rpex_jax import results
 from rpex_jax.data.dataset import DatasetError
 from tests.experiments.tiny import tiny_config, write_data
@@ -81,8 +82,8 @@ def test_report_has_every_cell(hopper):
     lines = (out / "report.md").read_text().splitlines()
     table = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
     assert table[0] == ["iql", "clean", "action", "average"]
-    assert [line[0] for line in table[1:]] == ["pex", "rpex"]
-    for method, *cells in table[1:]:
+    assert [line[0] for line in table[2:]] == ["pex", "rpex"]
+    for method, *cells in table[2:]:
         assert len(cells) == 3
         for corruption, cell in zip(("clean", "action"), cells, strict=False):
             before, after = (
@@ -105,7 +106,7 @@ def test_report_has_every_cell(hopper):
 def test_an_existing_folder_is_not_overwritten(hopper):
     """Results of hours are safe from a second start; the message says what to do."""
     out, rows, config = hopper
-    with pytest.raises(study.ConfigError, match=r"--out is .*pass --resume") as error:
+    with pytest.raises(ConfigError, match=r"--out is .*pass --resume") as error:
         program.run_study(config, out, resume=False)
     assert "\n" not in str(error.value)
     assert results.read_rows(out / "chunks.jsonl") == rows
@@ -116,9 +117,7 @@ def test_resume_with_another_config_is_refused(hopper):
     out, rows, config = hopper
     other = config.copy_and_resolve_references()
     other.expansion.kappa = 0.2
-    with pytest.raises(
-        study.ConfigError, match=r"expansion\.kappa was 0\.1 and is 0\.2"
-    ):
+    with pytest.raises(ConfigError, match=r"expansion\.kappa was 0\.1 and is 0\.2"):
         program.run_study(other, out, resume=True)
     assert results.read_rows(out / "chunks.jsonl") == rows
 
@@ -126,10 +125,10 @@ def test_resume_with_another_config_is_refused(hopper):
 @pytest.mark.parametrize(
     ("edit", "error", "parts"),
     [
-        ({"env": "Hoper-v4"}, study.ConfigError, ("'Hoper-v4'", "Hopper-v4")),
-        ({"env": "HalfCheetah-v4"}, study.ConfigError, ("width 11", "HalfCheetah-v4")),
+        ({"env": "Hoper-v4"}, ConfigError, ("'Hoper-v4'", "Hopper-v4")),
+        ({"env": "HalfCheetah-v4"}, ConfigError, ("width 11", "HalfCheetah-v4")),
         ({"data.source": "no/such.npz"}, DatasetError, ("no/such.npz", "exist")),
-        ({"online.rate": 2.0}, study.ConfigError, ("online.rate is 2.0", "[0, 1]")),
+        ({"online.rate": 2.0}, ConfigError, ("online.rate is 2.0", "[0, 1]")),
     ],
 )
 def test_a_study_that_cannot_run_leaves_no_folder(hopper, tmp_path, edit, error, parts):

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from experiments import study
 from experiments.configs import default, halfcheetah, quickstart
-from experiments.study import NAMES, RANGES, ConfigError
+from experiments.settings import NAMES, RANGES, ConfigError, flatten
 from experiments.sweep import by_pretraining, pretraining_key
 from rpex_jax import sweep
 from rpex_jax.attacks.corruption import ELEMENTS
@@ -314,7 +314,7 @@ def test_a_number_out_of_range(key, value):
 
 def test_every_number_has_a_range_and_every_name_a_list():
     """A new setting without a check would let nonsense train for hours."""
-    for key, value in study.flatten(default.default_config()):
+    for key, value in flatten(default.default_config()):
         if isinstance(value, bool | int | float):
             assert key in RANGES, key
         elif isinstance(value, str) and key not in ("note", "env", "data.source"):
@@ -355,7 +355,7 @@ def test_a_mistyped_name_on_an_axis(axis, value, nearest):
         ),
         ({"offline.steps": 5_000}, ("offline.chunk is 10000", "5000", "whole chunks")),
         ({"online.chunk": 4_000}, ("online.chunk is 4000", "995000", "warm-up")),
-        ({"online.warmup": 1_000_000}, ("online.chunk", "warm-up")),
+        ({"online.warmup": 1_000_000}, ("online.warmup is 1000000", "less than")),
         (
             {"online.offline_ratio": 1.0},
             ("online.offline_ratio is 1.0", "one online row"),

@@ -1,0 +1,71 @@
+"""The folder of a study: what was asked for, and what it ran with."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from experiments.settings import ConfigError
+from rpex_jax import results
+
+PACKAGES = ("jax", "flax", "optax", "mujoco", "gymnasium", "minari", "numpy")
+
+
+def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
+    """Writes what was asked for and with what, or checks that it is the same.
+
+    Raises:
+      ConfigError: the folder holds a study already, or another one on resume.
+    """
+    text = json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
+    saved = out / "config.json"
+    if saved.exists():
+        if not resume:
+            raise ConfigError(
+                f"--out is {out}, which holds a study already; pass --resume to go on "
+                "with it, or another folder"
+            )
+        if (other := difference(json.loads(saved.read_text()), json.loads(text))) != "":
+            raise ConfigError(
+                f"--resume needs the config that {out} was made with; {other}"
+            )
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    device = jax.devices()[0]
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions |= {
+        "python": platform.python_version(),
+        "device": f"{device.platform}: {device.device_kind}, {os.cpu_count()} cores",
+        "command": shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]]),
+        "commit": commit(),
+    }
+    results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
+    results.write_atomically(saved, text)
+
+
+def difference(old: dict, new: dict, prefix: str = "") -> str:
+    """The first setting in which two configs differ, as text; empty if none."""
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            if found := difference(a, b, f"{prefix}{key}."):
+                return found
+        elif a != b:
+            return f"{prefix}{key} was {a!r} and is {b!r}"
+    return ""
+
+
+def commit() -> str:
+    """The commit that runs, marked where the work tree differs; empty outside git."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
