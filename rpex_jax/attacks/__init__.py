@@ -1,0 +1,1 @@
+"""What goes wrong with data and actions: corruption of what is stored."""

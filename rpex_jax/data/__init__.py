@@ -1,0 +1,1 @@
+"""Data sets, their statistics and scores, and the replay buffer."""

@@ -1,0 +1,1 @@
+"""The loops, one compiled chunk each: offline, online, evaluation."""
