@@ -12,8 +12,9 @@ from rpex_jax.envs.physics import PhysicsState
 
 RECORDED = Path(__file__).parents[3] / "shared" / "data"
 RECORDED /= "neorl2_SafetyHalfCheetah-high-train.npz"
-# The recorded states were rounded to float32; in a few, contacts amplify that a lot.
-TYPICAL, NEARLY_ALL = 2e-6, 2e-5
+# The recorded states were rounded to float32, which contacts amplify in some: from
+# these states Gymnasium itself is 5e-7 off in the median and 6e-5 in 99 of 100 rows.
+TYPICAL, NEARLY_ALL = 2e-6, 1e-4
 
 
 @pytest.mark.skipif(not RECORDED.exists(), reason="the recorded data are not here")
