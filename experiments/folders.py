@@ -1,5 +1,6 @@
 """The folder of a study: what was asked for, and what it ran with."""
 
+import datetime
 import importlib.metadata
 import json
 import os
@@ -41,6 +42,7 @@ def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
     device = jax.devices()[0]
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     versions |= {
+        "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
         "device": f"{device.platform}: {device.device_kind}, {os.cpu_count()} cores",
         "command": shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]]),

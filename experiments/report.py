@@ -177,7 +177,12 @@ def plot_curves(
         panel.grid(alpha=0.3)
         panel.locator_params(axis="x", nbins=5)
     panels[0][0].set_ylabel(unit)
-    panels[0][-1].legend(frameon=False)
+    lines = {line.get_label(): line for panel in panels[0] for line in panel.lines}
+    figure.legend(
+        handles=lines.values(),
+        loc="outside lower center",
+        ncols=len(corruptions),
+    )
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
