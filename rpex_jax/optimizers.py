@@ -33,6 +33,11 @@ def cosine(count: Array, decay_steps: Array) -> Array:
     return 0.5 * (1.0 + jnp.cos(jnp.pi * share))
 
 
+def copied(params: Any) -> Any:
+    """The same numbers in memory of their own, so that a state can be donated."""
+    return jax.tree.map(jnp.copy, params)
+
+
 def polyak(new: Any, old: Any, rate: Array) -> Any:
     """old + rate (new - old): `rate` is the share of the new weights, in [0, 1]."""
     return jax.tree.map(lambda n, o: o + rate * (n - o), new, old)

@@ -22,7 +22,7 @@ from rpex_jax.networks import (
     Value,
     torch_linear,
 )
-from rpex_jax.optimizers import adam_init, adam_step, cosine, polyak
+from rpex_jax.optimizers import adam_init, adam_step, copied, cosine, polyak
 from rpex_jax.types import Agent, Array, Key, Spec, Transition, static
 
 
@@ -70,7 +70,7 @@ def init(
         value_optimizer=adam_init(value),
         critic=critic,
         critic_optimizer=adam_init(critic),
-        target_critic=critic,
+        target_critic=copied(critic),
         actor=actor,
         actor_optimizer=adam_init(actor),
     )
@@ -81,7 +81,7 @@ def restart(state: IQLState) -> IQLState:
 
     Source: IQLDIRECT of PEX and RPEX.
     """
-    return fresh_optimizers(state)._replace(target_critic=state.critic)
+    return fresh_optimizers(state)._replace(target_critic=copied(state.critic))
 
 
 def fresh_optimizers(state: IQLState) -> IQLState:

@@ -13,7 +13,7 @@ from flax import struct
 
 from rpex_jax.distributions import TanhGaussian
 from rpex_jax.networks import CriticEnsemble, TanhGaussianPolicy, torch_linear
-from rpex_jax.optimizers import adam_init, adam_step, polyak
+from rpex_jax.optimizers import adam_init, adam_step, copied, polyak
 from rpex_jax.types import Agent, Array, Key, Spec, Transition, static
 
 
@@ -60,7 +60,7 @@ def init(key: Key, spec: Spec, config: SACConfig) -> SACState:
         temperature_optimizer=adam_init(log_temperature),
         actor=actor,
         actor_optimizer=adam_init(actor),
-        target_critic=critic,
+        target_critic=copied(critic),
     )
 
 

@@ -190,3 +190,15 @@ def test_update_keeps_shapes_and_types(name):
         partial(agent.update, config=config), jax.random.key(1), state, random_batch()
     )
     chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
+
+
+def test_a_fresh_state_can_be_donated(setting):
+    """Target and critic start equal, but in buffers of their own."""
+    _, agent, config, *_ = setting
+    state = agent.init(jax.random.key(0), SPEC, config)
+    batch = random_batch()
+    update = jax.jit(
+        lambda state: agent.update(jax.random.key(1), state, batch, config)[0],
+        donate_argnums=0,
+    )
+    chex.assert_tree_all_finite(update(state))
