@@ -8,14 +8,9 @@ noisy: each rate is the best of several repeats, interleaved with its yardstick,
 shares are what to quote.
 """
 
-import datetime
 import functools
-import importlib.metadata
 import json
 import os
-import platform
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +21,7 @@ import mujoco.rollout
 import numpy as np
 from absl import app, flags
 
+from experiments.folders import provenance
 from rpex_jax import envs, results
 from rpex_jax.agents import AGENTS, CONFIGS
 from rpex_jax.envs import tasks
@@ -55,12 +51,13 @@ def main(argv: list[str]) -> None:
         for runs in _RUNS.value
     ]
     steps = [step_rate(name, int(count)) for name in TASKS for count in _ENVS.value]
-    text = describe(updates, steps)
+    made_with = provenance("benchmarks.throughput")
+    text = describe(made_with, updates, steps)
     print(text)
     if _OUT.value:
         out = Path(_OUT.value)
         out.parent.mkdir(parents=True, exist_ok=True)
-        record = {"machine": machine(), "updates": updates, "steps": steps}
+        record = {"machine": made_with, "updates": updates, "steps": steps}
         results.write_atomically(out.with_suffix(".json"), json.dumps(record, indent=1))
         results.write_atomically(out.with_suffix(".md"), text)
 
@@ -199,23 +196,9 @@ def best_times(*functions: Callable) -> list[float]:
     return times.min(axis=0).tolist()
 
 
-def machine() -> dict:
-    """Where the numbers come from, and how to make them again."""
-    packages = ("jax", "flax", "optax", "mujoco", "numpy")
-    device = jax.devices()[0]
-    return {
-        "date": datetime.date.today().isoformat(),
-        "device": f"{device.platform}: {device.device_kind}",
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-        "command": shlex.join(["python", "-m", "benchmarks.throughput", *sys.argv[1:]]),
-    }
-
-
-def describe(updates: list[dict], steps: list[dict]) -> str:
-    """Both tables in Markdown."""
-    header = "".join(f"{key}: {value}  \n" for key, value in machine().items())
+def describe(made_with: dict, updates: list[dict], steps: list[dict]) -> str:
+    """Both tables in Markdown, under what they were made with."""
+    header = "".join(f"{key}: {value}  \n" for key, value in made_with.items())
     update_table = results.markdown_table(
         ["agent", "runs", "updates/s", "GFLOP/update", "share of matmul rate"],
         [

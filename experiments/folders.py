@@ -39,17 +39,25 @@ def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
             )
         return
     out.mkdir(parents=True, exist_ok=True)
+    versions = provenance("experiments.sweep")
+    results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
+    results.write_atomically(saved, text)
+
+
+def provenance(module: str) -> dict:
+    """What results were made with: versions, date, device, commit and command.
+
+    Args:
+      module: the program that runs, as `python -m` takes it.
+    """
     device = jax.devices()[0]
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    versions |= {
+    return {name: importlib.metadata.version(name) for name in PACKAGES} | {
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
         "device": f"{device.platform}: {device.device_kind}, {os.cpu_count()} cores",
-        "command": shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "commit": commit(),
     }
-    results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
-    results.write_atomically(saved, text)
 
 
 def difference(old: dict, new: dict, prefix: str = "") -> str:

@@ -19,6 +19,7 @@ from tests.training.problems import (
     BATCH,
     HIDDEN,
     NUM_ROWS,
+    REASSOCIATED,
     glass_agent,
     make_data,
     make_run,
@@ -26,9 +27,6 @@ from tests.training.problems import (
 )
 
 SPEC = Spec(observation_dim=3, action_dim=2)
-# Programs of other shapes may add in another order; ten Adam steps at rate 1e-2 turn a
-# last-bit difference of a gradient into some 1e-6 of a weight of order 1.
-REASSOCIATED = dict(rtol=1e-4, atol=1e-5)
 # One multiply and one add, fused or not.
 FUSED = dict(rtol=3e-7, atol=1e-7)
 # Float32 sums over 400 numbers of order 1 to 10, against float64.

@@ -22,6 +22,7 @@ from tests.training.problems import (
     BATCH,
     HIDDEN,
     NUM_ROWS,
+    REASSOCIATED,
     glass_agent,
     make_data,
     make_run,
@@ -29,9 +30,6 @@ from tests.training.problems import (
 )
 
 CAPACITY = 300
-# Programs of other shapes may add in another order; ten Adam steps at rate 1e-2 turn a
-# last-bit difference of a gradient into some 1e-6 of a weight of order 1.
-REASSOCIATED = dict(rtol=1e-4, atol=1e-5)
 # One multiply and one add, fused or not.
 FUSED = dict(rtol=3e-7, atol=1e-7)
 MEAN, STD = 0.5, 2.0  # of the statistics that acting and storing use
