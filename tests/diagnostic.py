@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rpex_jax.envs import Env
-from rpex_jax.envs.tasks import EnvState
+from rpex_jax.envs.base import EnvState
 from rpex_jax.types import Array, Key, Spec
 
 
@@ -99,7 +99,7 @@ def _env(
     def reset(key: Key) -> EnvState:
         drawn, time = draw(key), jnp.zeros((), jnp.int32)
         no = jnp.zeros((), bool)
-        return EnvState(drawn, observe(drawn, time), jnp.zeros(()), no, time, no)
+        return EnvState(drawn, observe(drawn, time), jnp.zeros(()), no, no, time, no)
 
     def step(state: EnvState, action: Array) -> EnvState:
         drawn, time = state.physics, state.time + 1

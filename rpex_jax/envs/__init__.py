@@ -3,22 +3,14 @@
 import difflib
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 from rpex_jax.envs import tasks
+from rpex_jax.envs.base import Env, EnvState
 from rpex_jax.envs.physics import Engine, host_engine
-from rpex_jax.envs.tasks import TASKS, EnvState
-from rpex_jax.types import Array, Key, Spec
+from rpex_jax.envs.tasks import TASKS
+from rpex_jax.types import Spec
 
-
-class Env(NamedTuple):
-    """All that training knows of an environment; anyone can write one."""
-
-    name: str
-    spec: Spec
-    reset: Callable[[Key], EnvState]
-    step: Callable[[EnvState, Array], EnvState]  # no reset, no time limit
-    time_limit: int  # steps
+__all__ = ["TASKS", "Env", "EnvState", "make"]
 
 
 @functools.lru_cache  # the same functions each time, so that nothing is traced twice

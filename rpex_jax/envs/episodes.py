@@ -5,8 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rpex_jax.envs import Env
-from rpex_jax.envs.tasks import EnvState
+from rpex_jax.envs.base import Env, EnvState
 from rpex_jax.types import Array, Key, Transition
 
 
@@ -58,14 +57,19 @@ def step(
         terminations=after.terminated.astype(jnp.float32),
     )
     episode = Episode(
-        ended=after.terminated | (after.time >= env.time_limit),
+        ended=after.terminated | after.truncated | (after.time >= env.time_limit),
         episode_return=state.episode_return + after.reward,
         length=after.time,
         failed=after.failed,
     )
-    state = jax.tree.map(
-        lambda new, old: jnp.where(episode.ended, new, old),
-        reset(key, env),
-        EpisodeState(after, episode.episode_return),
+    continued = _reset_where(key, env, after, episode.ended)
+    episode_return = jnp.where(episode.ended, 0.0, episode.episode_return)
+    return EpisodeState(continued, episode_return), transition, episode
+
+
+def _reset_where(key: Key, env: Env, state: EnvState, ended: Array) -> EnvState:
+    if env.reset_where is not None:
+        return env.reset_where(key, state, ended)
+    return jax.tree.map(
+        lambda new, old: jnp.where(ended, new, old), env.reset(key), state
     )
-    return state, transition, episode

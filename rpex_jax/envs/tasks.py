@@ -13,21 +13,11 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
+from rpex_jax.envs.base import EnvState
 from rpex_jax.envs.physics import Engine, PhysicsState, silence
 from rpex_jax.types import Array, Key
 
 ANY = (-np.inf, np.inf)
-
-
-class EnvState(NamedTuple):
-    """One environment after a step, not yet reset."""
-
-    physics: PhysicsState
-    observation: Array  # [observation_dim]
-    reward: Array  # []
-    terminated: Array  # [], bool
-    time: Array  # [], int32, steps since the reset
-    failed: Array  # [], bool: physics was not finite
 
 
 class Task(NamedTuple):
@@ -98,6 +88,7 @@ def reset(task: Task, model: mujoco.MjModel, key: Key) -> EnvState:
         observation=_observe(task, qpos, qvel),
         reward=jnp.zeros(()),
         terminated=jnp.zeros((), bool),
+        truncated=jnp.zeros((), bool),
         time=jnp.zeros((), jnp.int32),
         failed=jnp.zeros((), bool),
     )
@@ -145,6 +136,7 @@ def step(
         observation=jnp.where(failed, 0.0, _observe(task, qpos, qvel)),
         reward=jnp.where(failed, 0.0, reward),
         terminated=failed | ~healthy,
+        truncated=jnp.zeros((), bool),
         time=state.time + 1,
         failed=failed,
     )

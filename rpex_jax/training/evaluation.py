@@ -40,7 +40,8 @@ def make_evaluate(agent: Agent, env: Env, *, num_episodes: int) -> Callable:
             )
             states = jax.vmap(env.step)(states, actions)
             returns = returns + jnp.where(alive, states.reward, 0.0)
-            return states, alive & ~states.terminated, returns, time + 1
+            alive &= ~(states.terminated | states.truncated)
+            return states, alive, returns, time + 1
 
         states = jax.vmap(env.reset)(jax.random.split(key_reset, num_episodes))
         alive = jnp.ones(num_episodes, bool)

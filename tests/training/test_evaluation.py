@@ -8,7 +8,7 @@ import pytest
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.data.statistics import ObservationStatistics
 from rpex_jax.envs import Env
-from rpex_jax.envs.tasks import EnvState
+from rpex_jax.envs.base import EnvState
 from rpex_jax.training import online
 from rpex_jax.training.evaluation import make_evaluate
 from rpex_jax.types import Spec
@@ -35,7 +35,7 @@ def uneven_episodes() -> Env:
     def reset(key):
         length = jax.random.randint(key, (), 1, 5)
         zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
-        return EnvState(length, jnp.zeros(1), jnp.zeros(()), no, zero, no)
+        return EnvState(length, jnp.zeros(1), jnp.zeros(()), no, no, zero, no)
 
     def step(state, action):
         reward = 1.0 + jnp.where(state.time == 0, 100.0 * state.physics, 0.0)
