@@ -1,4 +1,4 @@
-"""The two action distributions, as pytrees: [..., action_dim] per parameter."""
+"""The action distributions, as pytrees: [..., action_dim] per parameter."""
 
 import math
 from typing import NamedTuple
@@ -60,3 +60,16 @@ class TanhGaussian(NamedTuple):
         # log |d tanh(u)/du| in the form that neither overflows nor cancels.
         log_slope = 2.0 * (math.log(2.0) - u - jax.nn.softplus(-2.0 * u))
         return _gaussian_log_prob(z, self.log_std) - log_slope.sum(-1)
+
+
+class Dirac(NamedTuple):
+    """One action for certain; it has no density."""
+
+    action: Array
+
+    def mode(self) -> Array:
+        return self.action
+
+    def sample(self, key: Key) -> Array:
+        del key
+        return self.action

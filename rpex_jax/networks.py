@@ -130,3 +130,16 @@ class TanhGaussianPolicy(nn.Module):
         mean = head(name="mean")(hidden)
         log_std = head(name="log_std")(hidden)
         return TanhGaussian(mean, jnp.clip(log_std, -20.0, 2.0))
+
+
+class DeterministicPolicy(nn.Module):
+    """tanh of a mean: [..., observation_dim] -> [..., action_dim]. Source: TD3."""
+
+    hidden_dims: Sequence[int]
+    action_dim: int
+
+    @nn.compact
+    def __call__(self, observations: Array) -> Array:
+        return nn.tanh(
+            MLP(self.hidden_dims, self.action_dim, torch_linear)(observations)
+        )

@@ -36,8 +36,10 @@ class Agent(NamedTuple):
     """The functions of one learning algorithm, as the loops take them.
 
     `state` and `config` are the agent's own pytrees. Observations and actions take any
-    leading batch axes. The last two are what a policy set is built upon; None where an
-    algorithm cannot be its base.
+    leading batch axes. `critic_update` and `target_action_value` are what a policy set
+    is built upon; None where an algorithm cannot be its base. `batches` is for
+    algorithms that delay their policy: how many batches an update takes, stacked on a
+    leading axis; None takes one without that axis.
     """
 
     init: Callable[..., Any]  # (key, spec, config) -> state
@@ -49,6 +51,7 @@ class Agent(NamedTuple):
     restart: Callable[..., Any]  # (state) -> state for fine-tuning, fresh optimisers
     critic_update: Callable[..., Any] | None = None  # -> (state, advantages, metrics)
     target_action_value: Callable[..., Any] | None = None  # as action_value
+    batches: Callable[[Any], int] | None = None  # (config) -> batches in an update
 
 
 def static(default: Any) -> Any:

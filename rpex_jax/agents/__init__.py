@@ -1,6 +1,18 @@
 """The agents by name: one file, one paper, the same functions."""
 
-from rpex_jax.agents import iql, riql, sac
+from rpex_jax.agents import awac, iql, riql, sac, td3
 
-AGENTS = {"iql": iql.AGENT, "riql": riql.AGENT, "sac": sac.AGENT}
-CONFIGS = {"iql": iql.IQLConfig, "riql": riql.RIQLConfig, "sac": sac.SACConfig}
+AGENTS = {
+    "iql": iql.AGENT,
+    "riql": riql.AGENT,
+    "awac": awac.AGENT,
+    "td3": td3.AGENT,
+    "sac": sac.AGENT,
+}
+CONFIGS = {
+    "iql": iql.IQLConfig,
+    "riql": riql.RIQLConfig,
+    "awac": awac.AWACConfig,
+    "td3": td3.TD3Config,
+    "sac": sac.SACConfig,
+}

@@ -14,15 +14,18 @@ import optax
 from flax import struct
 
 from rpex_jax import losses
-from rpex_jax.distributions import DiagonalGaussian
-from rpex_jax.networks import (
-    CriticEnsemble,
-    GaussianPolicy,
-    LayerInit,
-    Value,
-    torch_linear,
+from rpex_jax.agents.critics import (
+    action_value,
+    fit_critics,
+    init_critics,
+    mean_squared,
+    target_action_value,
+    target_step,
+    td_target,
 )
-from rpex_jax.optimizers import adam_init, adam_step, copied, cosine, polyak
+from rpex_jax.distributions import DiagonalGaussian
+from rpex_jax.networks import GaussianPolicy, LayerInit, Value, torch_linear
+from rpex_jax.optimizers import adam_init, adam_step, copied, cosine
 from rpex_jax.types import Agent, Array, Key, Spec, Transition, static
 
 
@@ -59,10 +62,9 @@ def init(
 ) -> IQLState:
     """Fresh networks and optimisers; the target starts as the critic."""
     key_value, key_critic, key_actor = jax.random.split(key, 3)
-    observation, action = jnp.zeros(spec.observation_dim), jnp.zeros(spec.action_dim)
-    critic_network = CriticEnsemble(config.hidden_dims, config.num_critics, critic_init)
+    observation = jnp.zeros(spec.observation_dim)
     value = Value(config.hidden_dims).init(key_value, observation)
-    critic = critic_network.init(key_critic, observation, action)
+    critic = init_critics(key_critic, spec, config, critic_init)
     policy_network = GaussianPolicy(config.hidden_dims, spec.action_dim)
     actor = policy_network.init(key_actor, observation)
     return IQLState(
@@ -99,14 +101,6 @@ def apply_policy(params: Any, observations: Array, config: IQLConfig):
     return GaussianPolicy(config.hidden_dims, action_dim).apply(params, observations)
 
 
-def apply_critics(
-    params: Any, observations: Array, actions: Array, config: IQLConfig
-) -> Array:
-    """Q_k(s, a) of every member, [num_critics, ...]."""
-    network = CriticEnsemble(config.hidden_dims, config.num_critics, torch_linear)
-    return network.apply(params, observations, actions)
-
-
 def apply_value(params: Any, observations: Array, config: IQLConfig) -> Array:
     """V(s) under the given value parameters."""
     return Value(config.hidden_dims).apply(params, observations)
@@ -120,20 +114,6 @@ def policy(state: IQLState, observations: Array, config: IQLConfig) -> DiagonalG
 def state_value(state: IQLState, observations: Array, config: IQLConfig) -> Array:
     """V(s)."""
     return apply_value(state.value, observations, config)
-
-
-def action_value(
-    state: IQLState, observations: Array, actions: Array, config: IQLConfig
-) -> Array:
-    """min_k Q_k(s, a)."""
-    return apply_critics(state.critic, observations, actions, config).min(0)
-
-
-def target_action_value(
-    state: IQLState, observations: Array, actions: Array, config: IQLConfig
-) -> Array:
-    """min_k of the target critics."""
-    return apply_critics(state.target_critic, observations, actions, config).min(0)
 
 
 def act(
@@ -171,38 +151,12 @@ def value_step(
     return state, target_q - v, {"value/loss": loss, "value/mean": v.mean()}
 
 
-def td_target(batch: Transition, next_values: Array, config: IQLConfig) -> Array:
-    """y = r + gamma (1 - d) V(s')."""
-    return batch.rewards + config.discount * (1.0 - batch.terminations) * next_values
-
-
 def critic_step(
     state: IQLState, batch: Transition, next_values: Array, config: IQLConfig
 ) -> tuple[IQLState, dict]:
     """All critics to the TD target by mean squared error; IQL equation 6."""
     targets = td_target(batch, next_values, config)
-    return fit_critics(state, batch, targets, jnp.square, config)
-
-
-def fit_critics(state, batch, targets, loss_of_error, config) -> tuple[IQLState, dict]:
-    """One step on the mean of `loss_of_error(y - Q_k)` over critics and batch."""
-
-    def loss_fn(params):
-        q = apply_critics(params, batch.observations, batch.actions, config)
-        return loss_of_error(targets - q).mean(), q
-
-    (loss, q), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.critic)
-    critic, optimizer = adam_step(
-        gradients, state.critic_optimizer, state.critic, config.learning_rate
-    )
-    state = state._replace(critic=critic, critic_optimizer=optimizer)
-    return state, {"critic/loss": loss, "critic/mean": q.mean()}
-
-
-def target_step(state: IQLState, config: IQLConfig) -> IQLState:
-    """Target critics a share `target_update_rate` closer to the critics."""
-    target = polyak(state.critic, state.target_critic, config.target_update_rate)
-    return state._replace(target_critic=target)
+    return fit_critics(state, batch, targets, mean_squared, config)
 
 
 def actor_step(

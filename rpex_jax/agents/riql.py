@@ -9,6 +9,7 @@ from flax import struct
 
 from rpex_jax import losses
 from rpex_jax.agents import iql
+from rpex_jax.agents.critics import apply_critics, fit_critics, td_target
 from rpex_jax.agents.iql import IQLConfig, IQLState
 from rpex_jax.networks import edac_ensemble
 from rpex_jax.types import Array, Key, Spec, Transition, static
@@ -36,7 +37,7 @@ def action_value(
     state: IQLState, observations: Array, actions: Array, config: RIQLConfig
 ) -> Array:
     """Quantile over Q_k(s, a)."""
-    q = iql.apply_critics(state.critic, observations, actions, config)
+    q = apply_critics(state.critic, observations, actions, config)
     return losses.ensemble_quantile(q, config.quantile)
 
 
@@ -44,7 +45,7 @@ def target_action_value(
     state: IQLState, observations: Array, actions: Array, config: RIQLConfig
 ) -> Array:
     """Quantile over the target critics."""
-    q = iql.apply_critics(state.target_critic, observations, actions, config)
+    q = apply_critics(state.target_critic, observations, actions, config)
     return losses.ensemble_quantile(q, config.quantile)
 
 
@@ -52,10 +53,15 @@ def critic_step(
     state: IQLState, batch: Transition, next_values: Array, config: RIQLConfig
 ) -> tuple[IQLState, dict]:
     """All critics to the clipped TD target by RIQL's Huber loss."""
-    targets = iql.td_target(batch, next_values, config)
+    targets = td_target(batch, next_values, config)
     targets = jnp.clip(targets, *losses.RIQL_TARGET_RANGE)
-    huber = partial(losses.riql_huber_loss, sigma=config.sigma)
-    return iql.fit_critics(state, batch, targets, huber, config)
+    return fit_critics(
+        state,
+        batch,
+        targets,
+        lambda errors: losses.riql_huber_loss(errors, config.sigma).mean(),
+        config,
+    )
 
 
 critic_update = partial(

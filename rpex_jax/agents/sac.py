@@ -11,9 +11,18 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from rpex_jax.agents.critics import (
+    action_value,
+    fit_critics,
+    init_critics,
+    summed_squared,
+    target_action_value,
+    target_step,
+    td_target,
+)
 from rpex_jax.distributions import TanhGaussian
-from rpex_jax.networks import CriticEnsemble, TanhGaussianPolicy, torch_linear
-from rpex_jax.optimizers import adam_init, adam_step, copied, polyak
+from rpex_jax.networks import TanhGaussianPolicy
+from rpex_jax.optimizers import adam_init, adam_step, copied
 from rpex_jax.types import Agent, Array, Key, Spec, Transition, static
 
 
@@ -45,10 +54,8 @@ class SACState(NamedTuple):
 def init(key: Key, spec: Spec, config: SACConfig) -> SACState:
     """Fresh networks and optimisers; the target starts as the critic."""
     key_critic, key_actor = jax.random.split(key)
-    observation, action = jnp.zeros(spec.observation_dim), jnp.zeros(spec.action_dim)
-    critic = CriticEnsemble(config.hidden_dims, config.num_critics, torch_linear).init(
-        key_critic, observation, action
-    )
+    observation = jnp.zeros(spec.observation_dim)
+    critic = init_critics(key_critic, spec, config)
     actor = TanhGaussianPolicy(config.hidden_dims, spec.action_dim).init(
         key_actor, observation
     )
@@ -80,24 +87,9 @@ def apply_policy(params: Any, observations: Array, config: SACConfig) -> TanhGau
     return network.apply(params, observations)
 
 
-def apply_critics(
-    params: Any, observations: Array, actions: Array, config: SACConfig
-) -> Array:
-    """Q_k(s, a) of every member, [num_critics, ...]."""
-    network = CriticEnsemble(config.hidden_dims, config.num_critics, torch_linear)
-    return network.apply(params, observations, actions)
-
-
 def policy(state: SACState, observations: Array, config: SACConfig) -> TanhGaussian:
     """pi(. | s)."""
     return apply_policy(state.actor, observations, config)
-
-
-def action_value(
-    state: SACState, observations: Array, actions: Array, config: SACConfig
-) -> Array:
-    """min_k Q_k(s, a)."""
-    return apply_critics(state.critic, observations, actions, config).min(0)
 
 
 def state_value(state: SACState, observations: Array, config: SACConfig) -> Array:
@@ -120,22 +112,10 @@ def critic_step(
     """Sum over critics of mean (Q - y)^2 with the soft TD target, equation 5."""
     next_policy = policy(state, batch.next_observations, config)
     next_actions, log_prob = next_policy.sample_and_log_prob(key)
-    next_q = apply_critics(
-        state.target_critic, batch.next_observations, next_actions, config
-    ).min(0)
+    next_q = target_action_value(state, batch.next_observations, next_actions, config)
     soft_value = next_q - jnp.exp(state.log_temperature) * log_prob
-    targets = batch.rewards + config.discount * (1 - batch.terminations) * soft_value
-
-    def loss_fn(params):
-        q = apply_critics(params, batch.observations, batch.actions, config)
-        return jnp.square(q - targets).mean(-1).sum(), q
-
-    (loss, q), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.critic)
-    critic, optimizer = adam_step(
-        gradients, state.critic_optimizer, state.critic, config.learning_rate
-    )
-    state = state._replace(critic=critic, critic_optimizer=optimizer)
-    return state, {"critic/loss": loss, "critic/mean": q.mean()}
+    targets = td_target(batch, soft_value, config)
+    return fit_critics(state, batch, targets, summed_squared, config)
 
 
 def temperature_step(
@@ -183,12 +163,6 @@ def actor_step(
     )
     state = state._replace(actor=actor, actor_optimizer=optimizer)
     return state, metrics | {"actor/loss": loss}
-
-
-def target_step(state: SACState, config: SACConfig) -> SACState:
-    """Target critics a share `target_update_rate` closer to the critics."""
-    target = polyak(state.critic, state.target_critic, config.target_update_rate)
-    return state._replace(target_critic=target)
 
 
 def update(

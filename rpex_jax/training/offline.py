@@ -21,7 +21,7 @@ from rpex_jax.data.statistics import (
     observation_statistics,
     standardise,
 )
-from rpex_jax.training.run import RunConfig, stream
+from rpex_jax.training.run import RunConfig, draw, num_batches, stream, whole_rounds
 from rpex_jax.types import Agent, Array, Key, Spec, Transition
 
 
@@ -99,10 +99,11 @@ def start(agent: Agent, spec: Spec, run: RunConfig, data: OfflineData) -> Offlin
 
 
 def make_chunk(agent: Agent, *, batch_size: int, num_updates: int) -> Callable:
-    """`chunk(state, run, data) -> (state, metrics)`: `num_updates` updates.
+    """`chunk(state, run, data) -> (state, metrics)`: `num_updates` critic updates.
 
     Metrics are means over the chunk. Chunks of any length give the same state: the
-    randomness of an update depends on its number alone.
+    randomness of an update depends on its number alone. An agent that delays its
+    policy needs whole multiples of its delay.
     """
 
     def chunk(
@@ -110,17 +111,20 @@ def make_chunk(agent: Agent, *, batch_size: int, num_updates: int) -> Callable:
     ) -> tuple[OfflineState, dict]:
         key_data, key_offline = data_key(run), stream(run, "offline")
 
+        def sample(key):
+            rows = sample_rows(key, key_data, data, run.offline_corruption, batch_size)
+            return standardise_batch(rows, state.statistics)
+
         def one_update(agent_state, step):
             key_rows, key_update = jax.random.split(
                 jax.random.fold_in(key_offline, step)
             )
-            batch = sample_rows(
-                key_rows, key_data, data, run.offline_corruption, batch_size
-            )
-            batch = standardise_batch(batch, state.statistics)
+            batch = draw(agent, run, sample, key_rows)
             return agent.update(key_update, agent_state, batch, run.agent)
 
-        steps = state.step + jnp.arange(num_updates)
+        each = num_batches(agent, run)
+        rounds = whole_rounds(num_updates, each, "num_updates")
+        steps = state.step + each * jnp.arange(rounds)
         agent_state, metrics = jax.lax.scan(one_update, state.agent, steps)
         state = state._replace(agent=agent_state, step=state.step + num_updates)
         return state, jax.tree.map(lambda x: x.mean(0), metrics)

@@ -1,11 +1,13 @@
 """Online training: one run, one compiled chunk of environment steps.
 
 Each step: observe, act, step the physics, corrupt what is stored, store it, update.
+An agent that delays its policy updates once in as many steps as it is owed batches.
 
     state = start(agent_state, env, buffer, run)
     state, metrics = chunk(state, statistics, run, data)
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,7 +29,7 @@ from rpex_jax.training.offline import (
     sample_rows,
     standardise_batch,
 )
-from rpex_jax.training.run import RunConfig, stream
+from rpex_jax.training.run import RunConfig, draw, num_batches, stream, whole_rounds
 from rpex_jax.types import Agent, Array, Transition
 
 
@@ -73,7 +75,8 @@ def make_chunk(
       env: where it acts.
       buffer: its replay; it decides the online share of a batch.
       num_steps: environment steps in a chunk.
-      updates_per_step: UTD; 0 collects only, which is how a run begins.
+      updates_per_step: UTD, critic updates a step; 0 collects only, which is how a
+        run begins.
       num_offline: rows of the data set in every batch, put first; with 0 the data set
         is not looked at.
 
@@ -98,8 +101,8 @@ def make_chunk(
             next_observations=statistics.std,
         )
 
-        def one_update(replay, agent_state, key):
-            key_online, key_offline, key_update = jax.random.split(key, 3)
+        def sample(replay, key):
+            key_online, key_offline = jax.random.split(key)
             batch = buffer.sample(key_online, replay)
             if num_offline:
                 offline = sample_rows(
@@ -108,7 +111,11 @@ def make_chunk(
                 batch = jax.tree.map(
                     lambda a, b: jnp.concatenate([a, b]), offline, batch
                 )
-            batch = standardise_batch(batch, statistics)
+            return standardise_batch(batch, statistics)
+
+        def one_update(replay, agent_state, key):
+            key_batch, key_update = jax.random.split(key)
+            batch = draw(agent, run, partial(sample, replay), key_batch)
             return agent.update(key_update, agent_state, batch, run.agent)
 
         def one_step(state, _):
@@ -126,17 +133,29 @@ def make_chunk(
                 key_corrupt, transition, run.online_corruption, deviations
             )
             replay = buffer.add(state.buffer, jax.tree.map(lambda x: x[None], stored))
-            keys = jax.random.split(key_updates, updates_per_step)
-            agent_state, metrics = jax.lax.scan(
-                partial(one_update, replay), state.agent, keys
-            )
-            state = OnlineState(agent_state, replay, env_state, state.step + 1)
-            return state, (jax.tree.map(lambda x: x.mean(0), metrics), episode)
+            state = OnlineState(state.agent, replay, env_state, state.step + 1)
+            return state, (key_updates, episode)
 
-        state, (metrics, episode) = jax.lax.scan(one_step, state, None, num_steps)
+        def one_round(state, _):
+            state, (keys, episode) = jax.lax.scan(one_step, state, None, round_steps)
+            keys = jax.random.split(keys[-1], round_updates)
+            agent_state, metrics = jax.lax.scan(
+                partial(one_update, state.buffer), state.agent, keys
+            )
+            return state._replace(agent=agent_state), (metrics, episode)
+
+        # A round is the fewest steps that are owed a whole number of updates: one,
+        # unless the agent delays its policy.
+        batches = num_batches(agent, run)
+        round_steps = batches // math.gcd(batches, updates_per_step)
+        round_updates = round_steps * updates_per_step // batches
+        rounds = whole_rounds(num_steps, round_steps, "num_steps")
+        state, (metrics, episode) = jax.lax.scan(one_round, state, None, rounds)
         ended = episode.ended
         num_ended = ended.sum()
-        metrics = jax.tree.map(lambda x: x.mean(0), metrics) if updates_per_step else {}
+        if not updates_per_step:
+            metrics = {}
+        metrics = jax.tree.map(lambda x: x.mean((0, 1)), metrics)
         return state, metrics | {
             "episode/count": num_ended,
             "episode/failed": (ended & episode.failed).sum(),

@@ -1,12 +1,13 @@
 """What a run is told, and where its randomness comes from."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import struct
 
 from rpex_jax.attacks.corruption import Corruption
-from rpex_jax.types import Array, Key
+from rpex_jax.types import Agent, Array, Key, Transition
 
 # One independent stream of randomness for each purpose; a run's seed decides them all.
 STREAMS = ("init", "data", "offline", "expansion", "env", "online", "evaluation")
@@ -26,3 +27,28 @@ class RunConfig:
 def stream(run: RunConfig, name: str) -> Key:
     """The key of one of `STREAMS`."""
     return jax.random.fold_in(jax.random.key(run.seed), STREAMS.index(name))
+
+
+def num_batches(agent: Agent, run: RunConfig) -> int:
+    """Batches that one update takes; an update counts as so many."""
+    return 1 if agent.batches is None else agent.batches(run.agent)
+
+
+def draw(
+    agent: Agent, run: RunConfig, sample: Callable[[Key], Transition], key: Key
+) -> Transition:
+    """What one update takes: a batch, or several stacked."""
+    if agent.batches is None:
+        return sample(key)
+    return jax.vmap(sample)(jax.random.split(key, agent.batches(run.agent)))
+
+
+def whole_rounds(num: int, each: int, what: str) -> int:
+    """`num / each`.
+
+    Raises:
+      ValueError: it is no whole number.
+    """
+    if num % each:
+        raise ValueError(f"{what} is {num}; it must be a multiple of {each}")
+    return num // each
