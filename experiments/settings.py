@@ -6,6 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from rpex_jax.agents import AGENTS, CONFIGS
 from rpex_jax.attacks.corruption import ELEMENTS
 from rpex_jax.expansion import LOGITS
 
@@ -72,6 +73,7 @@ RANGES = {
     "offline.batch_size": (1, INFINITY),
     "offline.rate": (0, 1),
     "offline.scale": (0, INFINITY),
+    "offline.bc_weight": (0, INFINITY),
     "online.steps": (1, INFINITY),
     "online.warmup": (1, INFINITY),
     "online.chunk": (1, INFINITY),
@@ -82,15 +84,18 @@ RANGES = {
     "online.rate": (0, 1),
     "online.scale": (0, INFINITY),
     "online.align": (0, 1),
+    "online.bc_weight": (0, INFINITY),
+    "online.initial_temperature": (1e-8, INFINITY),
     "online.corrupt_again": (0, INFINITY),
     "expansion.inv_temperature": (0, INFINITY),
     "expansion.kappa": (0, INFINITY),
     "expansion.epsilon": (0, 1),
     "evaluation.episodes": (1, INFINITY),
     "evaluation.every": (1, INFINITY),
-} | {
+}
+RANGES |= {
     f"agent.{agent}.{name}": bounds
-    for agent in ("iql", "riql")
+    for agent in AGENTS
     for name, bounds in {
         "learning_rate": (0, INFINITY),
         "discount": (0, 1),
@@ -99,14 +104,25 @@ RANGES = {
         "target_update_rate": (0, 1),
         "eta": (0, INFINITY),
         "num_critics": (1, INFINITY),
+        "sigma": (1e-3, INFINITY),
+        "quantile": (0, 1),
+        "exploration_noise": (0, INFINITY),
+        "target_noise": (0, INFINITY),
+        "target_noise_clip": (0, INFINITY),
+        "alpha": (0, INFINITY),
+        "policy_delay": (1, INFINITY),
+        "initial_temperature": (1e-8, INFINITY),
+        "entropy_per_dimension": (-INFINITY, INFINITY),
     }.items()
+    if name in CONFIGS[agent].__dataclass_fields__
 }
-RANGES |= {"agent.riql.sigma": (1e-3, INFINITY), "agent.riql.quantile": (0, 1)}
 NAMES = {
+    "engine": ("", "mujoco", "mjx", "warp", "gymnasium"),
     "expansion.ipw_form": tuple(LOGITS),
     "expansion.offline_action": ("mode", "sample"),
     "expansion.online_policy": ("fresh", "copied"),
     "expansion.critic_transfer": ("full", "target"),
+    "online.warmup_actions": ("policy", "uniform"),
 }
 
 
@@ -116,7 +132,7 @@ def check(config: ConfigDict) -> None:
         if key in RANGES:
             low, high = RANGES[key]
             # not (a <= b) rather than a > b: NaN must fail too
-            if not low <= value <= high or value == INFINITY:
+            if not low <= value <= high or not math.isfinite(value):
                 raise ConfigError(f"{key} is {value}; it must lie in [{low}, {high}]")
         if key in NAMES:
             check_name(key, value, NAMES[key])

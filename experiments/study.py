@@ -42,6 +42,7 @@ class OnlineProgram(NamedTuple):
     steps: int
     chunk: int
     updates_per_step: int
+    warmup_actions: str
     online_policy: str
     critic_transfer: str
     structure: Any
@@ -97,7 +98,33 @@ def resolve(config: ConfigDict, labels: dict[str, Any]) -> Run:
     for key in labels.keys() - set(AXES):
         config.update_from_flattened_dict({key: labels[key]})
     check(config)
-    return Run(labels, config)
+    run = Run(labels, config)
+    check_method(run)
+    return run
+
+
+def check_method(run: Run) -> None:
+    """Raises a `ConfigError` unless the method can go on from its base."""
+    base, name = run.labels["base"], run.labels["method"]
+    method = METHODS[name]
+    if base not in method.bases:
+        raise ConfigError(
+            f"sweep.method {name!r} cannot start from sweep.base {base!r}; it can from "
+            f"{', '.join(method.bases)}"
+        )
+    if base == "td3":
+        delay = run.config.agent.td3.policy_delay
+        updates = {
+            "offline.chunk": run.config.offline.chunk,
+            "online.chunk": run.config.online.chunk
+            * run.config.online.updates_per_step,
+        }
+        for key, number in updates.items():
+            if number % delay:
+                raise ConfigError(
+                    f"{key} makes {number} updates; they must be a multiple of "
+                    f"agent.td3.policy_delay, {delay}"
+                )
 
 
 def check_widths(env: Env, dataset: Any, source: str) -> None:
@@ -117,14 +144,18 @@ def check_widths(env: Env, dataset: Any, source: str) -> None:
 def make_env(config: ConfigDict) -> Env:
     """The environment of a study."""
     try:
+        if config.engine:
+            return envs.make(config.env, config.engine)
         return envs.make(config.env)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         raise ConfigError(f"env: {error}") from error
 
 
-def base_config(config: ConfigDict, base: str, **phase: float) -> Any:
-    """The agent config of one run in one phase."""
-    return CONFIGS[base](**config.agent[base].to_dict(), **phase)
+def agent_config(config: ConfigDict, name: str, **phase: float) -> Any:
+    """The config of one agent; of what the phase decides, it takes what it has."""
+    fields = CONFIGS[name].__dataclass_fields__
+    own = {key: value for key, value in phase.items() if key in fields}
+    return CONFIGS[name](**config.agent[name].to_dict() | own)
 
 
 def offline_run(run: Run) -> RunConfig:
@@ -135,8 +166,11 @@ def offline_run(run: Run) -> RunConfig:
     config = run.config
     elements = config.corruptions[run.labels["corruption"]].elements
     damage = corruption(elements, config.offline.rate, config.offline.scale)
-    agent = base_config(
-        config, run.labels["base"], actor_decay_steps=float(config.offline.steps)
+    agent = agent_config(
+        config,
+        run.labels["base"],
+        actor_decay_steps=float(config.offline.steps),
+        bc_weight=config.offline.bc_weight,
     )
     nothing = corruption(())
     return RunConfig(run.labels["seed"], agent, damage, nothing, corrupt_again=0)
@@ -146,7 +180,14 @@ def online_run(run: Run) -> RunConfig:
     """What a run is told online."""
     config, method = run.config, METHODS[run.labels["method"]]
     elements = config.corruptions[run.labels["corruption"]].elements
-    agent = base_config(config, run.labels["base"], align=config.online.align)
+    base = run.labels["base"]
+    phase = {"align": config.online.align, "bc_weight": config.online.bc_weight}
+    if method.becomes:  # in the pretrained networks
+        phase |= {
+            name: config.agent[base][name] for name in ("hidden_dims", "num_critics")
+        }
+        phase["initial_temperature"] = config.online.initial_temperature
+    agent = agent_config(config, method.becomes or base, **phase)
     if method.expands:
         kappa = config.expansion.kappa if method.corrects else 0.0
         agent = ExpansionConfig(
@@ -193,6 +234,7 @@ def online_program(run: Run) -> OnlineProgram:
         steps=online.steps,
         chunk=online.chunk,
         updates_per_step=online.updates_per_step,
+        warmup_actions=online.warmup_actions,
         online_policy=run.config.expansion.online_policy,
         critic_transfer=run.config.expansion.critic_transfer,
         structure=sweep.structure(online_run(run)),

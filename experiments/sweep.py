@@ -222,6 +222,7 @@ def online_group(
         num_episodes=members[0].config.evaluation.episodes,
         online_policy=program.online_policy,
         critic_transfer=program.critic_transfer,
+        warmup_actions=program.warmup_actions,
     )
     runs = sweep.stack([study.online_run(run) for run in members])
     labels = [

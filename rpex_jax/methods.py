@@ -2,7 +2,9 @@
 
 from typing import Any, NamedTuple
 
+from rpex_jax.agents import AGENTS
 from rpex_jax.expansion import expand, policy_set
+from rpex_jax.transfer import iql_to_sac
 from rpex_jax.types import Agent, Key, Spec
 
 
@@ -13,19 +15,38 @@ class Method(NamedTuple):
     expands: bool  # keeps the pretrained policy and adds one
     uses_data: bool  # the offline data fill a share of every batch
     corrects: bool = False  # selection is corrected for heavy tails: kappa > 0
+    becomes: str = ""  # goes on as an agent of this other family
+    bases: tuple[str, ...] = tuple(AGENTS)  # what can be pretrained for it
 
+
+_WITH_VALUE = ("iql", "riql")
 
 METHODS = {
     "scratch": Method(pretrained=False, expands=False, uses_data=False),
     "buffer": Method(pretrained=False, expands=False, uses_data=True),
     "direct": Method(pretrained=True, expands=False, uses_data=True),
-    "pex": Method(pretrained=True, expands=True, uses_data=True),
-    "rpex": Method(pretrained=True, expands=True, uses_data=True, corrects=True),
+    "pex": Method(pretrained=True, expands=True, uses_data=True, bases=_WITH_VALUE),
+    "rpex": Method(
+        pretrained=True,
+        expands=True,
+        uses_data=True,
+        corrects=True,
+        bases=_WITH_VALUE,
+    ),
+    "sac": Method(
+        pretrained=True,
+        expands=False,
+        uses_data=True,
+        becomes="sac",
+        bases=_WITH_VALUE,
+    ),
 }
 
 
 def online_agent(method: Method, base: Agent) -> Agent:
-    """The agent that learns online: the base, or a policy set over it."""
+    """The agent that learns online: the base, a policy set over it, or another."""
+    if method.becomes:
+        return AGENTS[method.becomes]
     return policy_set(base) if method.expands else base
 
 
@@ -51,6 +72,8 @@ def start_agent(
             online_policy=online_policy,
             critic_transfer=critic_transfer,
         )
+    if method.becomes == "sac":
+        return iql_to_sac(pretrained, config)
     if method.pretrained:
         return base.restart(pretrained)
     return base.init(key, spec, config)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
+from rpex_jax.agents.uniform import uniform
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.envs import Env
 from rpex_jax.methods import Method, online_agent, start_agent
@@ -61,6 +62,26 @@ def take(tree: T, run: int) -> T:
     return jax.tree.map(lambda x: x[run], tree)
 
 
+def over_runs(chunk: Callable[..., Any]) -> Callable[..., Any]:
+    """`chunk(state, run, data)` for stacked states and runs, and shared data.
+
+    A CPU is fastest with one run after the other, whose weights and moments then stay
+    in its cache; accelerators want all of them side by side.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.vmap(chunk, in_axes=(0, 0, None))
+    return lambda states, runs, data: jax.lax.map(
+        lambda pair: chunk(*pair, data), (states, runs)
+    )
+
+
+def update_over_runs(agent: Agent) -> Agent:
+    """The same for the updates alone, where environments step side by side."""
+    if jax.default_backend() != "cpu":
+        return agent
+    return agent._replace(update=jax.custom_batching.sequential_vmap(agent.update))
+
+
 def offline_phase(
     agent: Agent, env: Env, *, batch_size: int, num_updates: int, num_episodes: int
 ) -> Phase:
@@ -82,7 +103,7 @@ def offline_phase(
 
     return Phase(
         start=jax.jit(jax.vmap(start, in_axes=(0, None))),
-        chunk=jax.jit(jax.vmap(chunk, in_axes=(0, 0, None)), donate_argnums=0),
+        chunk=jax.jit(over_runs(chunk), donate_argnums=0),
         evaluate=jax.jit(jax.vmap(evaluate_state)),
     )
 
@@ -101,28 +122,36 @@ def online_phase(
     num_episodes: int,
     online_policy: str = "fresh",
     critic_transfer: str = "full",
+    warmup_actions: str = "policy",
 ) -> Phase:
     """Online training of a group.
 
     Returns:
       `start(pretrained, runs, data)`, which also collects `warmup` steps without
-      learning, `chunk(states, statistics, runs, data) -> (states, metrics)` and
+      learning, by the agent or with "uniform" `warmup_actions`,
+      `chunk(states, statistics, runs, data) -> (states, metrics)` and
       `evaluate(states, statistics, runs) -> returns [runs, num_episodes]`; `chunk`
       takes its states over. `pretrained` are offline states.
     """
     agent = online_agent(method, base)
     buffer = make_buffer(capacity, batch_size - num_offline)
     evaluate = evaluation.make_evaluate(agent, env, num_episodes=num_episodes)
+    explorer = agent
+    if warmup_actions == "uniform":
+        explorer = agent._replace(act=uniform(env.spec).act, batches=None)
     collect, chunk = (
         online.make_chunk(
-            agent,
+            who,
             env,
             buffer,
             num_steps=steps,
             updates_per_step=updates,
             num_offline=num_offline,
         )
-        for steps, updates in ((warmup, 0), (num_steps, updates_per_step))
+        for who, steps, updates in (
+            (explorer, warmup, 0),
+            (update_over_runs(agent), num_steps, updates_per_step),
+        )
     )
 
     def start(pretrained, run, data):

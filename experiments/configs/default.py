@@ -7,11 +7,11 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from rpex_jax.agents import CONFIGS
+from rpex_jax.agents import AGENTS, CONFIGS
 from rpex_jax.attacks.corruption import ELEMENTS
 
 # Set by the phase that trains, not by the user.
-SET_BY_PHASE = ("actor_decay_steps", "align")
+SET_BY_PHASE = ("actor_decay_steps", "align", "bc_weight")
 
 
 def agent_defaults(name: str) -> ConfigDict:
@@ -24,7 +24,8 @@ def default_config() -> ConfigDict:
     """The protocol of RPEX, arXiv 2509.24748, Table C.1; not locked yet."""
     config = ConfigDict()
     config.note = ""  # printed first; say here if a budget is not the paper's
-    config.env = "Hopper-v4"
+    config.env = "Hopper-v4"  # one of ours, or any Gymnasium id
+    config.engine = ""  # "mujoco", "mjx", "warp", "gymnasium"; empty: by the device
 
     config.data = ConfigDict()
     config.data.source = "hopper-medium-replay"  # file, folder, Minari id or built-in
@@ -50,7 +51,7 @@ def default_config() -> ConfigDict:
     config.corruptions.observation.settings = ("online.align=1.0",)
     config.corruptions.action.settings = ("online.updates_per_step=4",)
 
-    config.agent = ConfigDict({name: agent_defaults(name) for name in ("iql", "riql")})
+    config.agent = ConfigDict({name: agent_defaults(name) for name in AGENTS})
 
     config.expansion = ConfigDict()
     config.expansion.inv_temperature = 3.0  # RPEX lambda
@@ -67,10 +68,12 @@ def default_config() -> ConfigDict:
     config.offline.batch_size = 256
     config.offline.rate = 0.3  # share of rows hit
     config.offline.scale = 1.0  # of the damage, in deviations
+    config.offline.bc_weight = 1.0  # td3's cloning term: TD3+BC
 
     config.online = ConfigDict()
     config.online.steps = 1_000_000  # environment steps, warm-up included
     config.online.warmup = 5_000  # steps before the first update
+    config.online.warmup_actions = "policy"  # or "uniform"
     config.online.chunk = 5_000  # steps between rows, checkpoints and evaluations
     config.online.batch_size = 256
     config.online.offline_ratio = 0.5  # share of the data set in a batch
@@ -79,6 +82,8 @@ def default_config() -> ConfigDict:
     config.online.rate = 0.5
     config.online.scale = 1.0
     config.online.align = 0.0  # policy weight: 0 AWR, 1 AlignIQL
+    config.online.bc_weight = 0.0  # td3's cloning term: dropped
+    config.online.initial_temperature = 0.1  # of the method sac, after pretraining
     config.online.corrupt_again = 0  # 0: online batches see pretraining's damage
 
     config.evaluation = ConfigDict()

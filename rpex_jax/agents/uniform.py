@@ -1,0 +1,25 @@
+"""Uniform actions: who records D4RL's `random` data, and how a run may warm up."""
+
+import jax
+
+from rpex_jax.types import Agent, Array, Key, Spec
+
+
+def uniform(spec: Spec) -> Agent:
+    """An agent without a state that draws from [-1, 1] and learns nothing."""
+
+    def act(
+        key: Key, state: tuple, observations: Array, config: object, *, greedy: bool
+    ) -> Array:
+        shape = (*observations.shape[:-1], spec.action_dim)
+        return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+
+    return Agent(
+        init=lambda key, spec, config: (),
+        update=lambda key, state, batch, config: (state, {}),
+        act=act,
+        policy=None,
+        action_value=None,
+        state_value=None,
+        restart=lambda state: state,
+    )
