@@ -1,7 +1,7 @@
-"""Physics engines: one function `(PhysicsState, control) -> PhysicsState`.
+"""Physics engines: one function `(PhysicsState, control) -> (PhysicsState, readings)`.
 
 An engine takes one state, or any leading axes through `jax.vmap`, and knows nothing of
-tasks. This one is MuJoCo's C library on the host.
+tasks. This one is MuJoCo's C library on the host; `mjx` has the compiled ones.
 """
 
 import contextlib
@@ -9,7 +9,8 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,16 +29,51 @@ class PhysicsState(NamedTuple):
     qacc_warmstart: Array  # [nv]
 
 
-Engine = Callable[[PhysicsState, Array], PhysicsState]
+# What a task takes from MuJoCo's data beyond positions and velocities: an array,
+# [width], or () where it takes nothing. It is left over from the last time that a
+# control step evaluated the dynamics (with RK4 in its last stage); no function of the
+# new state gives it.
+Readings = Any
+Engine = Callable[[PhysicsState, Array], tuple[PhysicsState, Readings]]
+
+# Picks readings from `mujoco.MjData` or `mjx.Data`, after `mj_rnePostConstraint`.
+Read = Callable[[Any], tuple[Any, ...]]
+
+# (states with the clock [n, 1 + nq + nv], controls [n, nu]) ->
+# (the same states [frame_skip] physics steps later, readings [n, width]), NumPy only.
+_Advance = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 # Where a state diverges, MuJoCo resets it, clock included, and `rollout` stops. As the
 # clock starts far from zero, it is late in the end wherever anything went wrong.
 _CLOCK = 1000.0
 
-_lock = threading.Lock()  # one pool, so one rollout at a time
+_lock = threading.Lock()  # one set of threads, so one call at a time
 
 
-def host_engine(model: mujoco.MjModel, frame_skip: int) -> Engine:
+def reading_width(model: mujoco.MjModel, read: Read) -> int:
+    """How many numbers `read` picks."""
+    return sum(np.size(part) for part in read(mujoco.MjData(model)))
+
+
+def zero_readings(model: mujoco.MjModel, read: Read | None) -> Readings:
+    """What is read before anything moved."""
+    return () if read is None else jnp.zeros(reading_width(model, read))
+
+
+def check_state(model: mujoco.MjModel) -> None:
+    """Raises a ValueError where positions and velocities are not the whole state."""
+    nq, nv = model.nq, model.nv
+    full = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+    if full != 1 + nq + nv:
+        raise ValueError(
+            f"the model has {full} state entries; only time, {nq} positions and "
+            f"{nv} velocities are supported"
+        )
+
+
+def host_engine(
+    model: mujoco.MjModel, frame_skip: int, read: Read | None = None
+) -> Engine:
     """MuJoCo's C engine: all environments of a call in one threaded rollout.
 
     The engine works under `jit`, `vmap` (nested too), `scan` and `while_loop`, on any
@@ -48,6 +84,7 @@ def host_engine(model: mujoco.MjModel, frame_skip: int) -> Engine:
     Args:
       model: constants of the simulated body; no actuator states, no mocap bodies.
       frame_skip: physics steps in a control step, at least 1.
+      read: what to read after a control step; None is nothing, and a little faster.
 
     Returns:
       The engine. A state that is not finite or that diverges comes back as NaN, and
@@ -56,73 +93,121 @@ def host_engine(model: mujoco.MjModel, frame_skip: int) -> Engine:
     Raises:
       ValueError: the model has state beyond positions and velocities.
     """
+    check_state(model)
     nq, nv, nu = model.nq, model.nv, model.nu
-    full = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
-    if full != 1 + nq + nv:
-        raise ValueError(
-            f"the model has {full} state entries; only time, {nq} positions and "
-            f"{nv} velocities are supported"
-        )
+    width = nq + nv + (0 if read is None else reading_width(model, read))
     due = _CLOCK + (frame_skip - 0.5) * model.opt.timestep
+    if read is None:
+        advance = _rollout(model, frame_skip)
+    else:
+        advance = _stepper(model, frame_skip, read)
+
+    def simulate(inputs: np.ndarray) -> np.ndarray:
+        """[..., nq + nv + nu] -> [..., width], NumPy only."""
+        inputs = np.asarray(inputs)
+        rows = inputs.reshape(-1, nq + nv + nu)
+        # MuJoCo takes what is not finite: it resets a state and zeroes a control.
+        sound = np.isfinite(rows).all(axis=1)
+        before = np.full((len(rows), 1 + nq + nv), _CLOCK)
+        before[:, 1:] = rows[:, : nq + nv]
+        with _lock, silence():  # divergence is reported as NaN
+            after, readings = advance(before, rows[:, nq + nv :])
+            sound &= after[:, 0] > due
+            # The limit at which MuJoCo would reset at the start of the next step.
+            sound &= (np.abs(after[:, 1:]) < mujoco.mjMAXVAL).all(axis=1)
+            outputs = np.concatenate([after[:, 1:], readings], axis=1)
+        outputs = np.where(sound[:, None], outputs, np.nan).astype(np.float32)
+        return outputs.reshape(*inputs.shape[:-1], width)
+
+    def engine(state: PhysicsState, control: Array) -> tuple[PhysicsState, Readings]:
+        outputs = jax.pure_callback(
+            simulate,
+            jax.ShapeDtypeStruct((width,), jnp.float32),
+            jnp.concatenate([state.qpos, state.qvel, control]),
+            vmap_method="broadcast_all",
+        )
+        qpos, qvel, readings = jnp.split(outputs, [nq, nq + nv])
+        moved = PhysicsState(qpos, qvel, jnp.zeros_like(qvel))
+        return moved, () if read is None else readings
+
+    return engine
+
+
+def _rollout(model: mujoco.MjModel, frame_skip: int) -> _Advance:
+    """All states in one call of `mujoco.rollout`, which gives no readings."""
 
     @functools.lru_cache(maxsize=8)  # a program uses few batch sizes
-    def scratch(count: int) -> tuple[list[mujoco.MjModel], np.ndarray, ...]:
-        before = np.full((count, full), _CLOCK)
-        controls = np.empty((count, frame_skip, nu))
-        after = np.empty((count, frame_skip, full))
-        return [model] * count, before, controls, after
+    def scratch(count: int) -> tuple[list[mujoco.MjModel], np.ndarray, np.ndarray]:
+        controls = np.empty((count, frame_skip, model.nu))
+        after = np.empty((count, frame_skip, 1 + model.nq + model.nv))
+        return [model] * count, controls, after
 
     @functools.cache  # on first use: making an engine costs nothing
     def workers() -> list[mujoco.MjData]:
         return [mujoco.MjData(model) for _ in range(_pool().nthread)]
 
-    def simulate(inputs: np.ndarray) -> np.ndarray:
-        """[..., nq + nv + nu] -> [..., nq + nv], NumPy only."""
-        inputs = np.asarray(inputs)
-        rows = inputs.reshape(-1, nq + nv + nu)
-        # MuJoCo takes what is not finite: it resets a state and zeroes a control.
-        sound = np.isfinite(rows).all(axis=1)
-        with _lock:
-            models, before, controls, after = scratch(len(rows))
-            before[:, 1:] = rows[:, : nq + nv]
-            controls[:] = rows[:, None, nq + nv :]
-            with silence():  # divergence is reported as NaN
-                _pool().rollout(
-                    models,
-                    workers(),
-                    before,
-                    controls,
-                    state=after,
-                    nstep=frame_skip,
-                    skip_checks=True,  # they copy; all is of the right form
-                )
-            states = after[:, -1, 1:]
-            sound &= after[:, -1, 0] > due
-            # The limit at which MuJoCo would reset at the start of the next step.
-            sound &= (np.abs(states) < mujoco.mjMAXVAL).all(axis=1)
-            outputs = np.where(sound[:, None], states, np.nan).astype(np.float32)
-        return outputs.reshape(*inputs.shape[:-1], nq + nv)
-
-    def engine(state: PhysicsState, control: Array) -> PhysicsState:
-        outputs = jax.pure_callback(
-            simulate,
-            jax.ShapeDtypeStruct((nq + nv,), jnp.float32),
-            jnp.concatenate([state.qpos, state.qvel, control]),
-            vmap_method="broadcast_all",
+    def advance(before: np.ndarray, control: np.ndarray):
+        models, controls, after = scratch(len(before))
+        controls[:] = control[:, None]
+        _pool().rollout(
+            models,
+            workers(),
+            before,
+            controls,
+            state=after,
+            nstep=frame_skip,
+            skip_checks=True,  # they copy; all is of the right form
         )
-        return PhysicsState(
-            outputs[:nq], outputs[nq:], jnp.zeros_like(state.qacc_warmstart)
-        )
+        return after[:, -1], np.empty((len(before), 0))
 
-    return engine
+    return advance
+
+
+def _stepper(model: mujoco.MjModel, frame_skip: int, read: Read) -> _Advance:
+    """State after state from Python, shared among threads; MuJoCo frees the GIL."""
+    physics = mujoco.mjtState.mjSTATE_FULLPHYSICS
+    entire = physics | mujoco.mjtState.mjSTATE_WARMSTART | mujoco.mjtState.mjSTATE_CTRL
+
+    @functools.cache  # on first use: making an engine costs nothing
+    def workers() -> list[mujoco.MjData]:
+        return [mujoco.MjData(model) for _ in range(_threads())]
+
+    def advance(before: np.ndarray, control: np.ndarray):
+        cold = np.zeros((len(before), model.nv))
+        before = np.concatenate([before, cold, control], axis=1)
+        after = np.empty((len(before), 1 + model.nq + model.nv))
+        readings = np.empty((len(before), reading_width(model, read)))
+
+        def work(data: mujoco.MjData, rows: np.ndarray) -> None:
+            for row in rows:
+                mujoco.mj_setState(model, data, before[row], entire)
+                mujoco.mj_step(model, data, frame_skip)
+                mujoco.mj_rnePostConstraint(model, data)
+                mujoco.mj_getState(model, data, after[row], physics)
+                readings[row] = np.concatenate([np.ravel(x) for x in read(data)])
+
+        shares = np.array_split(np.arange(len(before)), len(workers()))
+        list(_executor().map(work, workers(), shares))
+        return after, readings
+
+    return advance
+
+
+def _threads() -> int:
+    if hasattr(os, "sched_getaffinity"):  # what a job scheduler left us
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+# The threads that all engines of a process share, started on first use.
+@functools.cache
+def _pool() -> mujoco.rollout.Rollout:
+    return mujoco.rollout.Rollout(nthread=_threads())
 
 
 @functools.cache
-def _pool() -> mujoco.rollout.Rollout:
-    """The threads that all engines of a process share, started on first use."""
-    if hasattr(os, "sched_getaffinity"):  # what a job scheduler left us
-        return mujoco.rollout.Rollout(nthread=len(os.sched_getaffinity(0)))
-    return mujoco.rollout.Rollout(nthread=os.cpu_count())
+def _executor() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_threads())
 
 
 @contextlib.contextmanager
