@@ -138,7 +138,7 @@ def online_phase(
     evaluate = evaluation.make_evaluate(agent, env, num_episodes=num_episodes)
     explorer = agent
     if warmup_actions == "uniform":
-        explorer = agent._replace(act=uniform(env.spec).act, batches=None)
+        explorer = agent._replace(act=uniform(env.spec).act)
     collect, chunk = (
         online.make_chunk(
             who,
