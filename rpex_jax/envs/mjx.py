@@ -150,18 +150,19 @@ def _runge_kutta(mjx: ModuleType, model: mujoco.MjModel, read: Read | None) -> _
             data = _forward(mjx, model, compiled, data)
             slope = velocity, data.qacc
             sums = jax.tree.map(lambda s, x: s + weight * x, sums, slope)
-            return (slope, sums, _readings(mjx, compiled, data, read)), None
+            return (slope, sums, data), None
 
         zeros = jnp.zeros_like(state.qvel), jnp.zeros_like(state.qvel)
-        (_, (velocity, acceleration), readings), _ = jax.lax.scan(
-            stage, (zeros, zeros, zero_readings(model, read)), (_REACH, _WEIGHT)
+        (_, (velocity, acceleration), data), _ = jax.lax.scan(
+            stage, (zeros, zeros, start), (_REACH, _WEIGHT)
         )
         after = PhysicsState(
             qpos=_displaced(model, state.qpos, timestep * velocity),
             qvel=state.qvel + timestep * acceleration,
             qacc_warmstart=acceleration,
         )
-        return after, readings
+        data = data.replace(**after._asdict())
+        return after, _readings(mjx, compiled, data, read)
 
     return substep
 

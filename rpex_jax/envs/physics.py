@@ -167,6 +167,7 @@ def _stepper(model: mujoco.MjModel, frame_skip: int, read: Read) -> _Advance:
     """State after state from Python, shared among threads; MuJoCo frees the GIL."""
     physics = mujoco.mjtState.mjSTATE_FULLPHYSICS
     entire = physics | mujoco.mjtState.mjSTATE_WARMSTART | mujoco.mjtState.mjSTATE_CTRL
+    width = reading_width(model, read)
 
     @functools.cache  # on first use: making an engine costs nothing
     def workers() -> list[mujoco.MjData]:
@@ -176,7 +177,7 @@ def _stepper(model: mujoco.MjModel, frame_skip: int, read: Read) -> _Advance:
         cold = np.zeros((len(before), model.nv))
         before = np.concatenate([before, cold, control], axis=1)
         after = np.empty((len(before), 1 + model.nq + model.nv))
-        readings = np.empty((len(before), reading_width(model, read)))
+        readings = np.empty((len(before), width))
 
         def work(data: mujoco.MjData, rows: np.ndarray) -> None:
             for row in rows:
@@ -186,8 +187,9 @@ def _stepper(model: mujoco.MjModel, frame_skip: int, read: Read) -> _Advance:
                 mujoco.mj_getState(model, data, after[row], physics)
                 readings[row] = np.concatenate([np.ravel(x) for x in read(data)])
 
-        shares = np.array_split(np.arange(len(before)), len(workers()))
-        list(_executor().map(work, workers(), shares))
+        count = min(len(before), len(workers()))
+        shares = np.array_split(np.arange(len(before)), count)
+        list(_executor().map(work, workers()[:count], shares))
         return after, readings
 
     return advance

@@ -1,4 +1,4 @@
-"""The host engine under transformations, and with states that are not sound."""
+"""The host engine, with and without readings: transformations, unsound states."""
 
 import os
 import subprocess
@@ -16,7 +16,24 @@ from rpex_jax.envs.physics import PhysicsState, host_engine
 
 TASK = tasks.TASKS["Hopper-v4"]
 MODEL = tasks.load_model(TASK)
-ENGINE = host_engine(MODEL, TASK.frame_skip)
+
+
+def last_stage(data):
+    """Something that is no function of the new state."""
+    return data.xpos[1:], data.qfrc_constraint
+
+
+# Without readings `mujoco.rollout` steps, with them `mj_step`; else nothing differs.
+READ = {"rollout": None, "mj_step": last_stage}
+READINGS = {
+    kind: host_engine(MODEL, TASK.frame_skip, read) for kind, read in READ.items()
+}
+both = pytest.mark.parametrize("kind", READ)
+
+
+def engine(kind):
+    """Positions and velocities alone."""
+    return lambda state, control: READINGS[kind](state, control)[0]
 
 
 def states(count: int) -> tuple[PhysicsState, jax.Array]:
@@ -34,30 +51,34 @@ def mujoco_step(qpos, qvel, control):
     data = mujoco.MjData(MODEL)
     data.qpos, data.qvel, data.ctrl = qpos, qvel, control
     mujoco.mj_step(MODEL, data, TASK.frame_skip)
-    return data.qpos, data.qvel
+    return data.qpos, data.qvel, [*data.xpos[1:].ravel(), *data.qfrc_constraint]
 
 
-def test_matches_mujoco_stepped_by_hand():
+@both
+def test_matches_mujoco_stepped_by_hand(kind):
     state, control = states(5)
-    after = jax.jit(jax.vmap(ENGINE))(state, control)
+    after, readings = jax.jit(jax.vmap(READINGS[kind]))(state, control)
     for i in range(5):
-        qpos, qvel = mujoco_step(state.qpos[i], state.qvel[i], control[i])
+        qpos, qvel, read = mujoco_step(state.qpos[i], state.qvel[i], control[i])
         # The engine computes the same float64 numbers and rounds them once.
+        if kind == "mj_step":
+            np.testing.assert_array_equal(readings[i], np.float32(read))
         np.testing.assert_array_equal(after.qpos[i], qpos.astype(np.float32))
         np.testing.assert_array_equal(after.qvel[i], qvel.astype(np.float32))
     assert after.qpos.dtype == after.qvel.dtype == jnp.float32
     assert not after.qacc_warmstart.any()
+    assert kind == "mj_step" or readings == ()
 
 
-def test_alone_batched_and_nested_are_equal():
+@both
+def test_alone_batched_and_nested_are_equal(kind):
     state, control = states(6)
-    batched = jax.jit(jax.vmap(ENGINE))(state, control)
+    step = engine(kind)
+    batched = jax.jit(jax.vmap(step))(state, control)
     fold = lambda a: a.reshape(2, 3, -1)  # noqa: E731
-    nested = jax.jit(jax.vmap(jax.vmap(ENGINE)))(
-        jax.tree.map(fold, state), fold(control)
-    )
+    nested = jax.jit(jax.vmap(jax.vmap(step)))(jax.tree.map(fold, state), fold(control))
     for i in range(6):
-        alone = ENGINE(jax.tree.map(lambda a, i=i: a[i], state), control[i])
+        alone = step(jax.tree.map(lambda a, i=i: a[i], state), control[i])
         for one, many, grid in zip(alone, batched, nested, strict=True):
             np.testing.assert_array_equal(one, many[i])
             np.testing.assert_array_equal(one, grid[i // 3, i % 3])
@@ -66,57 +87,64 @@ def test_alone_batched_and_nested_are_equal():
 def test_vmap_over_controls_alone():
     state, control = states(3)
     first = jax.tree.map(lambda a: a[0], state)
-    after = jax.vmap(ENGINE, in_axes=(None, 0))(first, control)
-    np.testing.assert_array_equal(after.qpos[0], ENGINE(first, control[0]).qpos)
+    step = engine("rollout")
+    after = jax.vmap(step, in_axes=(None, 0))(first, control)
+    np.testing.assert_array_equal(after.qpos[0], step(first, control[0]).qpos)
     assert not np.array_equal(after.qpos[0], after.qpos[1])
 
 
 def test_scan_equals_while_loop_equals_python():
     state, control = states(4)
-    engine = jax.vmap(ENGINE)
+    step = jax.vmap(engine("rollout"))
     looped = state
     for _ in range(10):
-        looped = engine(looped, control)
+        looped = step(looped, control)
     scanned, _ = jax.jit(
-        lambda s: jax.lax.scan(lambda s, _: (engine(s, control), None), s, length=10)
+        lambda s: jax.lax.scan(lambda s, _: (step(s, control), None), s, length=10)
     )(state)
     whiled, _ = jax.jit(
         lambda s: jax.lax.while_loop(
-            lambda c: c[1] < 10, lambda c: (engine(c[0], control), c[1] + 1), (s, 0)
+            lambda c: c[1] < 10, lambda c: (step(c[0], control), c[1] + 1), (s, 0)
         )
     )(state)
     np.testing.assert_array_equal(looped.qpos, scanned.qpos)
     np.testing.assert_array_equal(looped.qpos, whiled.qpos)
 
 
-def unsound(kind: str) -> tuple[PhysicsState, jax.Array]:
+def unsound(fault: str) -> tuple[PhysicsState, jax.Array]:
     """A batch of four whose third member is broken."""
     state, control = states(4)
-    if kind == "nan control":
+    if fault == "nan control":
         return state, control.at[2, 0].set(jnp.nan)
     entry, value = {
         "nan position": ("qpos", jnp.nan),
         "infinite velocity": ("qvel", -jnp.inf),
         "huge position": ("qpos", 1e11),  # past MuJoCo's limit: reset at once
         "diverges": ("qvel", 3e7),  # sound at first; its accelerations are not
-    }[kind]
+    }[fault]
     return state._replace(**{entry: getattr(state, entry).at[2, 3].set(value)}), control
 
 
 @pytest.mark.parametrize("frame_skip", [1, 4])
+@pytest.mark.parametrize("read", READ.values(), ids=READ)
 @pytest.mark.parametrize(
-    "kind",
+    "fault",
     ["nan position", "infinite velocity", "huge position", "diverges", "nan control"],
 )
-def test_unsound_state_is_nan_and_alone(kind, frame_skip, tmp_path, monkeypatch, capfd):
+def test_unsound_state_is_nan_and_alone(
+    fault, read, frame_skip, tmp_path, monkeypatch, capfd
+):
     monkeypatch.chdir(tmp_path)
-    engine = jax.vmap(host_engine(MODEL, frame_skip))
-    expected, after = engine(*states(4)), engine(*unsound(kind))
+    step = jax.vmap(host_engine(MODEL, frame_skip, read))
+    (expected, wanted), (after, readings) = step(*states(4)), step(*unsound(fault))
     others = np.array([0, 1, 3])
     for field in ("qpos", "qvel"):
         got, want = getattr(after, field), getattr(expected, field)
         assert np.isnan(got[2]).all()
         np.testing.assert_array_equal(got[others], want[others])
+    if read:
+        assert np.isnan(readings[2]).all()
+        np.testing.assert_array_equal(readings[others], wanted[others])
     assert not list(tmp_path.iterdir()), "MuJoCo wrote its log"
     assert "unstable" not in "".join(capfd.readouterr())
 
@@ -126,7 +154,7 @@ def test_one_bad_substep_out_of_many_is_seen():
     state, control = states(1)
     state = state._replace(qvel=state.qvel.at[0, 3].set(3e7))
     for frame_skip in (1, 2, 7):
-        after = jax.vmap(host_engine(MODEL, frame_skip))(state, control)
+        after, _ = jax.vmap(host_engine(MODEL, frame_skip))(state, control)
         finite = np.isfinite(np.concatenate([*after[:2]], axis=-1))
         assert not finite.any()
 
@@ -137,13 +165,14 @@ def test_past_the_limit_on_the_last_substep():
     state = state._replace(
         qpos=state.qpos.at[0, 0].set(9.99e9), qvel=state.qvel.at[0, 0].set(9e9)
     )
-    after = jax.vmap(host_engine(MODEL, 1))(state, control)
+    after, _ = jax.vmap(host_engine(MODEL, 1))(state, control)
     assert np.isnan(after.qpos[0]).all() and np.isfinite(after.qpos[1]).all()
 
 
-def test_concurrent_callbacks():
+@both
+def test_concurrent_callbacks(kind):
     state, control = states(64)
-    step = jax.jit(jax.vmap(ENGINE))
+    step = jax.jit(jax.vmap(engine(kind)))
     inputs = [state._replace(qvel=state.qvel * i) for i in range(4)]
     expected = [np.asarray(step(s, control).qpos) for s in inputs]
     results = [[] for _ in inputs]
@@ -176,12 +205,15 @@ def test_refuses_models_with_more_state():
 
 def test_making_an_environment_touches_no_device():
     code = """
+import sys
 import rpex_jax.envs.episodes
 from rpex_jax import envs
-envs.make("Hopper-v4")
+envs.make("Ant-v5", "mujoco")
 from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized()
 assert envs.physics._pool.cache_info().currsize == 0
+assert envs.physics._executor.cache_info().currsize == 0
+assert "mujoco.mjx" not in sys.modules
 """
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
