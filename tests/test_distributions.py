@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from rpex_jax.distributions import DiagonalGaussian, TanhGaussian
+from rpex_jax.distributions import DiagonalGaussian, Dirac, TanhGaussian
 
 MEAN = np.array([[0.3, -1.2, 0.0], [2.0, 0.1, -0.4]])
 LOG_STD = np.array([[-1.5, 0.2, 0.0], [0.5, -5.0, 2.0]])
@@ -93,3 +93,14 @@ def test_tanh_sampled_log_prob_is_exact_when_saturated():
     expected = stats.norm.logpdf(noise) + 1.0 - 2.0 * (np.log(2.0) - u)
     assert sample[0] == 1.0
     np.testing.assert_allclose(log_prob, expected, rtol=RTOL)
+
+
+def test_dirac_is_one_action_and_has_no_density():
+    """Mode and every sample are the action; who asks for a density is told at once."""
+    action = jnp.asarray(MEAN)
+    policy = Dirac(action)
+    np.testing.assert_array_equal(policy.mode(), action)
+    for seed in (0, 1):
+        np.testing.assert_array_equal(policy.sample(jax.random.key(seed)), action)
+    with pytest.raises(AttributeError):
+        policy.log_prob(action)

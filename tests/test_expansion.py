@@ -19,7 +19,6 @@ from rpex_jax.expansion import (
     select,
     selection_logits,
 )
-from rpex_jax.methods import METHODS, online_agent, start_agent
 from rpex_jax.types import Spec, Transition
 
 TOLERANCE = 1e-6  # relative; the published check values have seven digits
@@ -358,24 +357,6 @@ def test_direct_fine_tuning_keeps_each_source_s_target(pretrained):
     chex.assert_trees_all_equal(start.target_critic, expected)
     for name in ("value", "critic", "actor"):
         chex.assert_trees_all_equal(getattr(start, name), getattr(state, name))
-
-
-@pytest.mark.parametrize("pretrained", ["riql"], indirect=True)
-def test_methods_start_as_their_rows_say(pretrained):
-    """Scratch and buffer know nothing of pretraining; direct, PEX and RPEX keep it."""
-    base, state = pretrained
-    config = set_config(base)
-    for method in METHODS.values():
-        used = config if method.expands else config.base
-        begin = jax.jit(partial(start_agent, method, AGENTS[base], spec=SPEC))
-        start = begin(jax.random.key(9), pretrained=state, config=used)
-        learner = start.base if method.expands else start
-        if method.pretrained:
-            chex.assert_trees_all_equal(learner.critic, state.critic)
-        else:
-            assert_differ(learner.critic, state.critic)
-        has_members = online_agent(method, AGENTS[base]) is not AGENTS[base]
-        assert has_members == method.expands
 
 
 def test_greedy_evaluation_is_deterministic(pretrained):

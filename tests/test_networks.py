@@ -8,6 +8,7 @@ import pytest
 from rpex_jax.networks import (
     MLP,
     CriticEnsemble,
+    DeterministicPolicy,
     GaussianPolicy,
     TanhGaussianPolicy,
     Value,
@@ -137,6 +138,24 @@ def test_tanh_policy_shares_a_trunk_and_clamps_its_spread():
     head = tree["log_std"]["Dense_0"]
     expected = (x @ np.asarray(head["kernel"], np.float64) + head["bias"])[:, 1:3]
     np.testing.assert_allclose(log_std[:, 1:3], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_deterministic_policy_is_a_tanh_that_starts_as_a_torch_linear():
+    """TD3's actor: PyTorch's default layers, head included, and tanh at the end."""
+    module = DeterministicPolicy(HIDDEN, ACTION_DIM)
+    layers = layers_of(init(module, jnp.zeros(FAN_IN)))
+    for (kernel, bias), fan_in in zip(layers, (FAN_IN, *HIDDEN), strict=True):
+        assert_uniform_within(kernel, fan_in**-0.5)
+        assert 0.0 < np.abs(bias).max() <= fan_in**-0.5
+    inputs = np.random.default_rng(0).normal(size=(2, 3, FAN_IN))
+    x = inputs
+    for depth, (kernel, bias) in enumerate(layers):
+        x = x @ np.asarray(kernel, np.float64) + np.asarray(bias, np.float64)
+        x = np.maximum(x, 0.0) if depth < len(HIDDEN) else np.tanh(x)
+    params = init(module, jnp.zeros(FAN_IN))
+    actions = module.apply(params, jnp.asarray(inputs))
+    assert actions.shape == (2, 3, ACTION_DIM)
+    np.testing.assert_allclose(actions, x, rtol=1e-5, atol=1e-6)
 
 
 def test_value_keeps_leading_axes():

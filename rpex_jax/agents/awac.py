@@ -2,7 +2,8 @@
 
 One update: critics to the TD target with an action of the policy, then the policy by
 advantage-weighted regression with the new critics, then the target critics. The
-advantage's baseline is one sample of the policy, as in CORL's awac.py.
+advantage's baseline is one sample of the policy, as in CORL's awac.py; what the critics
+are asked about is clipped to [-1, 1], as it would be executed.
 """
 
 from typing import Any, NamedTuple
@@ -102,11 +103,18 @@ def act(
     return distribution.mode() if greedy else distribution.sample(key)
 
 
+def clipped_sample(
+    key: Key, state: AWACState, observations: Array, config: AWACConfig
+) -> Array:
+    """A sample of the policy, in [-1, 1]."""
+    return jnp.clip(policy(state, observations, config).sample(key), -1.0, 1.0)
+
+
 def critic_step(
     key: Key, state: AWACState, batch: Transition, config: AWACConfig
 ) -> tuple[AWACState, dict]:
     """Sum over critics of mean (Q - y)^2, y = r + gamma (1 - d) min_k Q'_k(s', a')."""
-    next_actions = policy(state, batch.next_observations, config).sample(key)
+    next_actions = clipped_sample(key, state, batch.next_observations, config)
     next_q = target_action_value(state, batch.next_observations, next_actions, config)
     targets = td_target(batch, next_q, config)
     return fit_critics(state, batch, targets, summed_squared, config)
@@ -116,7 +124,7 @@ def actor_step(
     key: Key, state: AWACState, batch: Transition, config: AWACConfig
 ) -> tuple[AWACState, dict]:
     """-mean(min(exp(beta A), 100) log pi(a | s)), A = Q(s, a) - Q(s, a_pi); eq. 13."""
-    own_actions = policy(state, batch.observations, config).sample(key)
+    own_actions = clipped_sample(key, state, batch.observations, config)
     advantages = action_value(
         state, batch.observations, batch.actions, config
     ) - action_value(state, batch.observations, own_actions, config)

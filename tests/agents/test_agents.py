@@ -24,6 +24,13 @@ NETWORKS = {"hidden_dims": (8, 8)}
 TOLERANCE = 1e-5
 
 SWEPT = {
+    "td3": {
+        "alpha": (0.0, 5.0),
+        "bc_weight": (0.0, 1.0),
+        "target_noise": (0.0, 1.0),
+        "exploration_noise": (0.0, 1.0),
+    },
+    "awac": {"beta": (0.1, 5.0), "discount": (0.5, 0.999)},
     "iql": {"expectile": (0.1, 0.95), "beta": (0.5, 10.0), "align": (0.0, 1.0)},
     "riql": {"sigma": (0.1, 3.0), "quantile": (0.0, 0.9), "expectile": (0.3, 0.9)},
     "sac": {"entropy_per_dimension": (-2.0, 0.0), "discount": (0.5, 0.999)},
@@ -40,15 +47,31 @@ def agent_and_config(name):
     return policy_set(AGENTS[base]), ExpansionConfig(base=config)
 
 
-def random_batch(seed=0):
+def random_batch(agent, config, seed=0):
+    """What one update takes: a batch, or as many as the agent stacks."""
     rng = np.random.default_rng(seed)
-    return Transition(
-        observations=jnp.asarray(rng.normal(size=(BATCH, 4)), jnp.float32),
-        actions=jnp.asarray(rng.uniform(-1, 1, (BATCH, 2)), jnp.float32),
-        rewards=jnp.asarray(10.0 * rng.normal(size=BATCH), jnp.float32),
-        next_observations=jnp.asarray(rng.normal(size=(BATCH, 4)), jnp.float32),
-        terminations=jnp.asarray(rng.uniform(size=BATCH) < 0.3, jnp.float32),
+    lead = (BATCH,) if agent.batches is None else (agent.batches(config), BATCH)
+    batch = Transition(
+        observations=rng.normal(size=(*lead, 4)),
+        actions=rng.uniform(-1, 1, (*lead, 2)),
+        rewards=10.0 * rng.normal(size=lead),
+        next_observations=rng.normal(size=(*lead, 4)),
+        terminations=rng.uniform(size=lead) < 0.3,
     )
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), batch)
+
+
+def random_state(agent, config, seed=0):
+    """A state in which nothing is as an initialiser leaves it; costs no compilation."""
+    rng = np.random.default_rng(seed)
+    init = partial(agent.init, spec=SPEC, config=config)
+
+    def fill(x):
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            return jnp.full(x.shape, 7, x.dtype)
+        return jnp.asarray(rng.normal(0.0, 0.4, x.shape), x.dtype)
+
+    return jax.tree.map(fill, jax.eval_shape(init, jax.random.key(0)))
 
 
 def swept_configs(name, config):
@@ -87,7 +110,7 @@ def test_runs_with_other_numbers_share_one_program(setting):
     and each row is the run that it would be alone."""
     name, agent, config, init, update = setting
     chex.clear_trace_counter()  # it goes by name, over all parameters of this test
-    configs, batch = swept_configs(name, config), random_batch()
+    configs, batch = swept_configs(name, config), random_batch(agent, config)
     state = init(jax.random.key(0), config=config)
     key = jax.random.key(1)
 
@@ -122,7 +145,8 @@ def test_swept_numbers_reach_the_losses(metric):
     ]
     state = jax.jit(partial(agent.init, spec=SPEC))(jax.random.key(0), config=config)
     run = jax.jit(jax.vmap(agent.update, in_axes=(None, None, None, 0)))
-    _, metrics = run(jax.random.key(1), state, random_batch(), stack(configs))
+    batch = random_batch(agent, config)
+    _, metrics = run(jax.random.key(1), state, batch, stack(configs))
     assert len(np.unique(np.asarray(metrics[metric]).round(6))) == 3
 
 
@@ -131,7 +155,7 @@ def test_two_runs_under_vmap_are_two_runs(setting):
     _, agent, config, init, update = setting
     keys = jax.random.split(jax.random.key(2))
     states = [init(key, config=config) for key in keys]
-    batches = [random_batch(seed) for seed in (0, 1)]
+    batches = [random_batch(agent, config, seed) for seed in (0, 1)]
     run = jax.jit(jax.vmap(agent.update, in_axes=(0, 0, 0, None)))
     together, _ = run(keys, stack(states), stack(batches), config)
     for i in (0, 1):
@@ -150,7 +174,7 @@ def test_update_uses_no_key_twice(setting):
     def everything(key):
         key_init, key_update, key_act = jax.random.split(key, 3)
         state = agent.init(key_init, SPEC, config)
-        batch = random_batch()
+        batch = random_batch(agent, config)
         state, metrics = agent.update(key_update, state, batch, config)
         actions = agent.act(key_act, state, batch.observations, config, greedy=False)
         return state, metrics, actions
@@ -187,7 +211,10 @@ def test_update_keeps_shapes_and_types(name):
         partial(agent.init, spec=SPEC, config=config), jax.random.key(0)
     )
     after, _ = jax.eval_shape(
-        partial(agent.update, config=config), jax.random.key(1), state, random_batch()
+        partial(agent.update, config=config),
+        jax.random.key(1),
+        state,
+        random_batch(agent, config),
     )
     chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
 
@@ -196,7 +223,7 @@ def test_a_fresh_state_can_be_donated(setting):
     """Target and critic start equal, but in buffers of their own."""
     _, agent, config, *_ = setting
     state = agent.init(jax.random.key(0), SPEC, config)
-    batch = random_batch()
+    batch = random_batch(agent, config)
     update = jax.jit(
         lambda state: agent.update(jax.random.key(1), state, batch, config)[0],
         donate_argnums=0,

@@ -13,9 +13,11 @@ import pytest
 
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
+from rpex_jax.agents.awac import AWACConfig
 from rpex_jax.agents.iql import IQLConfig
 from rpex_jax.agents.riql import RIQLConfig
 from rpex_jax.agents.sac import SACConfig
+from rpex_jax.agents.td3 import TD3Config
 from rpex_jax.attacks.corruption import corruption
 from rpex_jax.data.dataset import Dataset
 from rpex_jax.expansion import ExpansionConfig, policy_set
@@ -36,9 +38,14 @@ NUMBERS = dict(learning_rate=3e-3, discount=DISCOUNT, hidden_dims=(16, 16))
 IQL = IQLConfig(**NUMBERS, target_update_rate=0.02, beta=10.0)
 RIQL = RIQLConfig(**NUMBERS, target_update_rate=0.02, beta=10.0, quantile=0.25)
 SAC = SACConfig(**NUMBERS, target_update_rate=0.02, initial_temperature=0.01)
+TD3 = TD3Config(**NUMBERS, target_update_rate=0.02)
+TD3_BC = TD3.replace(bc_weight=1.0)
+AWAC = AWACConfig(**NUMBERS, target_update_rate=0.02, beta=10.0)
 AGENT = {
     "iql": (AGENTS["iql"], IQL),
     "riql": (AGENTS["riql"], RIQL),
+    "awac": (AGENTS["awac"], AWAC),
+    "td3": (AGENTS["td3"], TD3),
     "sac": (AGENTS["sac"], SAC),
     "pex": (policy_set(AGENTS["iql"]), ExpansionConfig(IQL, 10.0, kappa=0.0)),
     "rpex": (policy_set(AGENTS["iql"]), ExpansionConfig(IQL, 10.0, kappa=0.1)),
@@ -181,12 +188,12 @@ def test_the_new_member_learns_and_not_only_the_choice(name):
     np.testing.assert_allclose(look(0.0)["mean"], 0.5, atol=2 * ACTION_ATOL)
 
 
-@pytest.mark.parametrize("name", ["iql", "riql"])
+@pytest.mark.parametrize("name", ["iql", "riql", "awac"])
 @pytest.mark.parametrize("beta", [1.0, 10.0])
 def test_policy_mean_is_the_weighted_mean_of_the_data(name, beta):
     """Weighted regression's optimum, from NumPy: sum(w a) / sum(w), w = exp(beta r).
 
-    V cancels, and the cap at 100 is out of reach.
+    V, or AWAC's sample in its place, cancels, and the cap at 100 is out of reach.
     """
     rows = data_of("action_reward").transitions
     weights = np.exp(beta * np.asarray(rows.rewards, np.float64))
@@ -196,10 +203,41 @@ def test_policy_mean_is_the_weighted_mean_of_the_data(name, beta):
     np.testing.assert_allclose(found, expected, atol=ACTION_ATOL / 2)
 
 
+def test_the_cloning_term_holds_the_policy_where_q_is_flat():
+    """Actions in [0.2, 0.6] that all pay 1: TD3+BC plays their mean, 0.4.
+
+    TD3 follows the critic's errors, mostly to the ends.
+    """
+    data = data_of("constant_reward")
+    actions = 0.4 + 0.2 * data.transitions.actions
+    data = data._replace(transitions=data.transitions._replace(actions=actions))
+    held, free = (trained("td3", data, c)(0.0)["action"] for c in (TD3_BC, TD3))
+    np.testing.assert_allclose(held, 0.4, atol=ACTION_ATOL / 2)
+    assert abs(free - 0.4).mean() > 3 * ACTION_ATOL
+
+
+@pytest.mark.parametrize("alpha", [0.0, 2.5, 25.0])
+def test_td3_bc_weighs_values_against_cloning(alpha):
+    """Reward -(a - 0.5)^2 - 1: from the data's mean at alpha 0 towards the best action.
+
+    The optimum, from NumPy: alpha / |Q| of the slope of Q against that of (a - mean)^2.
+    The reward is never 0, where the weight has no bound.
+    """
+    data = data_of("action_reward")
+    rewards = data.transitions.rewards - 1.0
+    data = data._replace(transitions=data.transitions._replace(rewards=rewards))
+    mean = float(data.transitions.actions.mean())
+    a = np.linspace(-1.0, 1.0, 2001)
+    slope = alpha / ((a - 0.5) ** 2 + 1.0) * (a - 0.5) + (a - mean)
+    expected = a[abs(slope).argmin()]
+    found = trained("td3", data, TD3_BC.replace(alpha=alpha))(0.0)["action"]
+    np.testing.assert_allclose(found, expected, atol=ACTION_ATOL)
+
+
 # That a wrong algorithm fails the tests above
 
 
-@pytest.mark.parametrize("name", ["iql", "riql"])
+@pytest.mark.parametrize("name", ["iql", "riql", "awac"])
 @pytest.mark.parametrize("beta", [0.0, -10.0])
 def test_without_the_right_weights_the_policy_stays_away(name, beta):
     """Plain cloning (beta = 0) and flipped weights miss 0.5 by far, in every seed."""
@@ -217,7 +255,7 @@ def test_without_the_right_weights_a_set_does_not_improve(beta):
         assert (abs(action - 0.5) > 2 * ACTION_ATOL).all()
 
 
-@pytest.mark.parametrize("name", ["iql", "riql", "sac"])
+@pytest.mark.parametrize("name", ["iql", "riql", "sac", "td3", "awac"])
 def test_ignoring_terminations_would_show(name):
     """Data whose ends are not marked are worth 1 / (1 - gamma) = 2, not 1."""
     data = data_of("constant_reward")

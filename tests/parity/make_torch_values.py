@@ -4,8 +4,10 @@
 
 Run by hand, in an environment with torch==2.13.0 and numpy; it imports nothing of
 `rpex_jax`. Losses, weights and the order of steps are written from the papers and the
-description of the PEX, RIQL and RPEX code. Whatever is random is an input: weights,
-batches, Gaussian noise, and the Gumbel noise that decides each choice of the set.
+description of the PEX, RIQL, RPEX, TD3_BC and CORL code. Whatever is random is an
+input: weights, batches, Gaussian noise, and the Gumbel noise that decides each choice
+of the set. TD3 takes `policy_delay` batches for an update and begins again after the
+last.
 
 Weights are stored once. What ten updates do to them is stored as float32 *changes*,
 which hold 1e-9 of a parameter and halve the file.
@@ -27,6 +29,8 @@ LEARNING_RATE, DISCOUNT, TARGET_RATE = 1e-3, 0.99, 0.005
 IQL = {"expectile": 0.7, "beta": 3.0, "num_critics": 2}
 RIQL = {"expectile": 0.7, "beta": 3.0, "wide_rewards": 1}
 SET = {"inv_temperature": 3.0, "frozen": 1}
+TD3 = {"family": "td3", "num_critics": 2, "policy_delay": 2, "alpha": 2.5}
+SMOOTHING = {"target_noise": 0.2, "target_noise_clip": 0.3}
 CASES = {
     "iql": {"family": "iql", **IQL, "actor_decay_steps": 20.0},
     "iql_align": {"family": "iql", **IQL, "expectile": 0.9, "align": 1.0, "eta": 3.0},
@@ -43,6 +47,13 @@ CASES = {
         **{"sigma": 0.5, "quantile": 0.1, "num_critics": 3},
     },
     "sac": {"family": "sac", "num_critics": 2, "log_temperature": float(np.log(0.5))},
+    "awac": {"family": "awac", "num_critics": 2, "beta": 4.0},
+    "td3": {**TD3, **SMOOTHING, "bc_weight": 0.0},
+    "td3_bc": {**TD3, **SMOOTHING, "bc_weight": 1.0},
+    "td3_bc_delay_3": {
+        **{**TD3, "num_critics": 3, "policy_delay": 3, "alpha": 0.5},
+        **{"target_noise": 0.5, "target_noise_clip": 0.4, "bc_weight": 1.0},
+    },
     "pex_iql": {"family": "iql", **IQL, **SET, "kappa": 0.0},
     "rpex_iql": {"family": "iql", **IQL, **SET, "kappa": 0.1},
     "pex_riql": {
@@ -54,6 +65,12 @@ CASES = {
         **{"sigma": 0.5, "quantile": 0.25, "num_critics": 3},
     },
 }
+
+# Both sides of these are met in every case that has them, of the others in some case.
+MUST_MEET = (
+    *("expectile", "weight cap", "knee", "choice", "noise clip", "action clip"),
+    *("first critic is the smallest", "sign of Q", "sample clip"),
+)
 
 
 # Networks: lists of (weight, bias), an ensemble with a leading axis on both.
@@ -164,6 +181,11 @@ class Learner:
             self.nets["actor"] = copied(weights["sac_actor"])
             start = np.array(config["log_temperature"])
             self.nets["log_temperature"] = copied([(start,)])
+        elif config["family"] == "td3":
+            self.nets["actor"] = copied(weights["actor"]["layers"])
+            self.nets["target_actor"] = copied(weights["online_actor"]["layers"])
+        elif config["family"] == "awac":
+            self.nets["actor"] = copied(weights["actor"])
         else:
             self.nets["value"] = copied(weights["value"])
             is_set = config.get("frozen", 0)
@@ -173,21 +195,26 @@ class Learner:
         self.adam = {
             name: adam(net)
             for name, net in self.nets.items()
-            if name != "target_critic"
+            if not name.startswith("target_")
         }
         steps = config.get("actor_decay_steps")
         self.schedule = steps and torch.optim.lr_scheduler.CosineAnnealingLR(
             self.adam["actor"], T_max=int(steps)
         )
-        self.gradient_norms = {}  # of the latest update
+        self.calls = 0
         self.seen = {}  # which sides of each knee, cap and clip were met
 
     def descend(self, name, loss):
         self.adam[name].zero_grad()
         loss.backward()
-        norms = [x.grad.norm() for _, x in tensors(self.nets[name])]
-        self.gradient_norms[name] = np.array(norms)
         self.adam[name].step()
+
+    def moment_norms(self, name):
+        """Of Adam's first moments; after one step a tenth of the gradient's norms."""
+        moments = self.adam[name].state
+        return np.array(
+            [moments[x]["exp_avg"].norm() for _, x in tensors(self.nets[name])]
+        )
 
     def saw(self, what, claim):
         before = self.seen.get(what, (False, False))
@@ -203,19 +230,19 @@ class Learner:
     def v(self, observations):
         return forward(self.nets["value"], observations).squeeze(-1)
 
-    def soft_update(self):
+    def soft_update(self, name="critic"):
         with torch.no_grad():
             pairs = zip(
-                tensors(self.nets["critic"]),
-                tensors(self.nets["target_critic"]),
+                tensors(self.nets[name]),
+                tensors(self.nets[f"target_{name}"]),
                 strict=True,
             )
             for (_, new), (_, old) in pairs:
                 old.copy_((1.0 - TARGET_RATE) * old + TARGET_RATE * new)
 
     def update(self, batch, draws):
-        if self.config["family"] == "sac":
-            return self.update_sac(batch, draws)
+        if self.config["family"] in ("sac", "td3", "awac"):
+            return getattr(self, "update_" + self.config["family"])(batch, draws)
         return self.update_iql(batch, draws)
 
     def update_iql(self, batch, draws):
@@ -323,6 +350,80 @@ class Learner:
         self.soft_update()
         return metrics
 
+    def bootstrap(self, batch, a_next):
+        """The TD target with the smallest target critic at the given next action."""
+        q_next = self.q("target_critic", batch["next_observations"], a_next)
+        kept = 1.0 - batch["terminations"]
+        return batch["rewards"] + DISCOUNT * kept * q_next.min(0).values
+
+    def fit_critics(self, batch, y):
+        q = self.q("critic", batch["observations"], batch["actions"])
+        loss = sum(torch.nn.functional.mse_loss(member, y) for member in q)
+        self.descend("critic", loss)
+        return {"critic/loss": loss, "critic/mean": q.mean()}
+
+    def update_td3(self, batch, draws):
+        """A call of TD3's `train`: actor and targets move on every n-th call."""
+        config = self.config
+        self.calls += 1
+        with torch.no_grad():
+            noise = config["target_noise"] * draws["next_noise"]
+            limit = config["target_noise_clip"]
+            self.saw("noise clip", noise.abs() > limit)
+            a_next = torch.tanh(
+                forward(self.nets["target_actor"], batch["next_observations"])
+            ) + noise.clamp(-limit, limit)
+            self.saw("action clip", a_next.abs() > 1.0)
+            y = self.bootstrap(batch, a_next.clamp(-1.0, 1.0))
+        metrics = self.fit_critics(batch, y)
+        if self.calls % config["policy_delay"]:
+            return metrics
+
+        s = batch["observations"]
+        action = torch.tanh(forward(self.nets["actor"], s))
+        q_all = self.q("critic", s, action)
+        self.saw("first critic is the smallest", q_all.argmin(0) == 0)
+        q = q_all[0]
+        self.saw("sign of Q", q > 0.0)
+        cloning = torch.nn.functional.mse_loss(action, batch["actions"])
+        metrics["actor/cloning"] = cloning
+        if config["bc_weight"]:
+            loss = -config["alpha"] / q.abs().mean().detach() * q.mean() + cloning
+        else:
+            loss = -q.mean()
+        metrics["actor/loss"] = loss
+        self.descend("actor", loss)
+        self.soft_update("critic")
+        self.soft_update("actor")
+        return metrics
+
+    def update_awac(self, batch, draws):
+        s, actor = batch["observations"], self.nets["actor"]
+
+        def sample(observations, noise):
+            policy = gaussian(actor, observations)
+            action = policy.mean + policy.stddev * noise
+            self.saw("sample clip", action.abs() > 1.0)
+            return action.clamp(-1.0, 1.0)
+
+        with torch.no_grad():
+            a_next = sample(batch["next_observations"], draws["next_noise"])
+            y = self.bootstrap(batch, a_next)
+        metrics = self.fit_critics(batch, y)
+
+        with torch.no_grad():
+            own = self.q("critic", s, sample(s, draws["actor_noise"])).min(0).values
+            q = self.q("critic", s, batch["actions"]).min(0).values
+            weight = torch.exp((q - own) * self.config["beta"])
+            self.saw("weight cap", weight > 100.0)
+            weight = weight.clamp(max=100.0)
+        log_prob = gaussian(actor, s).log_prob(batch["actions"]).sum(-1)
+        loss = -(log_prob * weight).mean()
+        metrics |= {"actor/loss": loss, "actor/weight": weight.mean()}
+        self.descend("actor", loss)
+        self.soft_update()
+        return metrics
+
 
 # What is written
 
@@ -391,17 +492,22 @@ def run(config, weights, batches, draws):
     learner = Learner(config, weights)
     start = {name: flat(net) for name, net in learner.nets.items()}
     out, history = {}, []
+    calls = config.get("policy_delay", 1)
     for step in range(NUM_UPDATES):
-        batch = at(batches, step)
-        if config.get("wide_rewards"):
-            batch["rewards"] = batch["wide_rewards"]
-        metrics = learner.update(batch, at(draws, step))
-        history.append({k: x.detach().numpy().item() for k, x in metrics.items()})
+        told = {}
+        for call in range(step * calls, (step + 1) * calls):
+            batch = at(batches, call % NUM_UPDATES)
+            if config.get("wide_rewards"):
+                batch["rewards"] = batch["wide_rewards"]
+            metrics = learner.update(batch, at(draws, call % NUM_UPDATES))
+            for key, x in metrics.items():
+                told.setdefault(key, []).append(x.detach().numpy().item())
+        history.append({key: np.mean(x) for key, x in told.items()})
         for name, net in learner.nets.items():
-            if step == 0 and name in learner.gradient_norms:
-                out[f"gradient_norm/{name}"] = learner.gradient_norms[name]
+            if step == 0 and name in learner.adam:
+                out[f"moment_norm/{name}"] = learner.moment_norms(name)
             change = flat(net) - start[name]
-            if name != "target_critic":
+            if not name.startswith("target_"):
                 change = change.astype(np.float32)
             elif step == 0:
                 continue  # it moves further than Adam, so once and in full
@@ -428,7 +534,7 @@ def main():
         for what, sides in met.items():
             before = seen.get(what, (False, False))
             seen[what] = (before[0] or sides[0], before[1] or sides[1])
-        for what in ("expectile", "weight cap", "knee", "choice"):
+        for what in MUST_MEET:
             assert all(met.get(what, (True, True))), f"{case} met one side of {what}"
     assert all(all(sides) for sides in seen.values()), seen
     path = Path(__file__).with_name("torch_values.npz")

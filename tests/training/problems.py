@@ -9,6 +9,7 @@ import numpy as np
 from rpex_jax.agents.iql import IQLConfig
 from rpex_jax.attacks.corruption import ELEMENTS, corruption
 from rpex_jax.data.dataset import Dataset
+from rpex_jax.envs import Env
 from rpex_jax.training import offline
 from rpex_jax.training.run import RunConfig
 from rpex_jax.types import Agent, Transition
@@ -64,7 +65,9 @@ def with_true_flags(data: offline.OfflineData) -> offline.OfflineData:
     return data._replace(transitions=data.transitions._replace(terminations=flags))
 
 
-def glass_agent(action=lambda observations, greedy: observations) -> Agent:
+def glass_agent(
+    action=lambda observations, greedy: observations, batches: int | None = None
+) -> Agent:
     """An agent that learns nothing: its metrics are the batch, its state a count.
 
     With one update in a chunk the metrics of the chunk are the batch, untouched.
@@ -84,4 +87,15 @@ def glass_agent(action=lambda observations, greedy: observations) -> Agent:
         action_value=None,
         state_value=None,
         restart=None,
+        batches=batches and (lambda config: batches),
     )
+
+
+def cut_inside(env: Env, length: int) -> Env:
+    """The environment itself cuts its episodes after `length` steps."""
+
+    def step(state, action):
+        state = env.step(state, action)
+        return state._replace(truncated=state.time >= length)
+
+    return env._replace(step=step)

@@ -13,7 +13,13 @@ from rpex_jax.training import online
 from rpex_jax.training.evaluation import make_evaluate
 from rpex_jax.types import Spec
 from tests import diagnostic
-from tests.training.problems import BATCH, glass_agent, make_data, make_run
+from tests.training.problems import (
+    BATCH,
+    cut_inside,
+    glass_agent,
+    make_data,
+    make_run,
+)
 
 UNIT = ObservationStatistics(jnp.zeros(1), jnp.ones(1))
 
@@ -52,6 +58,7 @@ def uneven_episodes() -> Env:
     [
         (diagnostic.constant_reward(), 1.0),
         (diagnostic.constant_reward(terminates=False), 4.0),  # to the time limit
+        (cut_inside(diagnostic.constant_reward(terminates=False), 2), 2.0),
         (diagnostic.delayed_reward(), 1.0),
     ],
 )

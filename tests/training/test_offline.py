@@ -12,6 +12,7 @@ from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.agents.iql import IQLConfig
 from rpex_jax.agents.riql import RIQLConfig
+from rpex_jax.agents.td3 import TD3Config
 from rpex_jax.attacks.corruption import ELEMENTS, corrupt, row_keys
 from rpex_jax.training import offline
 from rpex_jax.types import Spec
@@ -44,7 +45,8 @@ def start(agent, run, data):
     return offline.start(agent, SPEC, run, data)
 
 
-GLASS = glass_agent()
+GLASS, PATIENT = glass_agent(), glass_agent(batches=2)
+TD3 = TD3Config(learning_rate=1e-2, bc_weight=1.0, hidden_dims=HIDDEN)
 
 
 def train(run, data, chunks, agent=AGENTS["iql"]):
@@ -63,13 +65,24 @@ def damaged(run, data, corrupt_again=0):
     return jax.tree.map(np.asarray, rows)
 
 
-@pytest.mark.parametrize("chunks", [(5, 5), (1,) * 10])
-def test_chunks_of_any_length_give_the_same_state(chunks):
+@pytest.mark.parametrize(
+    ("name", "config", "chunks"),
+    [
+        ("iql", None, (5, 5)),
+        ("iql", None, (1,) * 10),
+        ("td3", TD3, (2,) * 5),  # whole multiples of its delay
+    ],
+)
+def test_chunks_of_any_length_give_the_same_state(name, config, chunks):
     """Saving more often, or resuming between chunks, changes no result."""
-    data, run = with_true_flags(make_data()), make_run()
-    whole, _ = train(run, data, (10,))
-    parts, _ = train(run, data, chunks)
+    data, run = with_true_flags(make_data()), make_run(agent=config)
+    agent = AGENTS[name]
+    whole, _ = train(run, data, (10,), agent)
+    parts, _ = train(run, data, chunks, agent)
     assert int(whole.step) == int(parts.step) == 10
+    assert int(whole.agent.critic_optimizer.count) == 10
+    delay = 1 if config is None else config.policy_delay
+    assert int(whole.agent.actor_optimizer.count) == 10 // delay
     chex.assert_trees_all_close(whole, parts, **REASSOCIATED)
 
 
@@ -144,6 +157,28 @@ def test_consecutive_updates_draw_new_rows():
     first = train(run, data, (1,), agent)[1]["batch"].terminations
     second = train(run, data, (1, 1), agent)[1]["batch"].terminations
     assert (first != second).mean() > 0.9
+
+
+def test_a_delayed_policy_updates_on_stacked_batches():
+    """Four updates are two of two batches each, all of them different rows."""
+    data, run = make_data(), make_run()
+    state, metrics = train(run, data, (2, 2), PATIENT)
+    assert int(state.agent) == 2 and int(state.step) == 4
+    assert metrics["batch"].observations.shape == (2, BATCH, 3)
+    _, earlier = train(run, data, (2,), PATIENT)
+    drawn = [*earlier["batch"].terminations, *metrics["batch"].terminations]
+    for i, one in enumerate(drawn):
+        for other in drawn[:i]:
+            assert (one != other).mean() > 0.9
+
+
+def test_a_chunk_that_is_no_multiple_of_the_delay_is_refused():
+    """One sentence, before anything is compiled."""
+    data, run = make_data(), make_run()
+    state, _ = train(run, data, (), PATIENT)
+    chunk = offline.make_chunk(PATIENT, batch_size=BATCH, num_updates=3)
+    with pytest.raises(ValueError, match=r"num_updates is 3; .* a multiple of 2"):
+        jax.eval_shape(chunk, state, run, data)
 
 
 def test_update_sees_the_standardised_damaged_rows():

@@ -11,6 +11,7 @@ import pytest
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.agents.iql import IQLConfig
+from rpex_jax.agents.td3 import TD3Config
 from rpex_jax.attacks.corruption import ELEMENTS, corrupt, row_keys
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.data.statistics import ObservationStatistics
@@ -23,6 +24,7 @@ from tests.training.problems import (
     HIDDEN,
     NUM_ROWS,
     REASSOCIATED,
+    cut_inside,
     glass_agent,
     make_data,
     make_run,
@@ -37,6 +39,7 @@ STATISTICS = ObservationStatistics(jnp.full(1, MEAN), jnp.full(1, STD))
 DATA = make_data(observation_dim=1, action_dim=1)
 REAL = with_true_flags(DATA)  # for agents that learn
 IQL = IQLConfig(learning_rate=1e-2, hidden_dims=HIDDEN)
+TD3 = TD3Config(learning_rate=1e-2, hidden_dims=HIDDEN)
 CLEAN = dict(offline_elements=(), online_elements=())
 
 
@@ -77,7 +80,7 @@ def stored(state):
 
 
 BIG_STEP = glass_agent(lambda observations, greedy: 10.0 * observations + 3.0)
-EYE = glass_agent()
+EYE, PATIENT = glass_agent(), glass_agent(batches=2)
 DELAYED, DRAWN = diagnostic.delayed_reward(), diagnostic.observation_reward()
 ENDLESS, PAID = diagnostic.constant_reward(False), diagnostic.target_reward()
 
@@ -99,15 +102,31 @@ def test_buffer_holds_the_steps_in_order():
     assert int(metrics["episode/failed"]) == 0
 
 
-def test_a_time_limit_is_no_termination():
-    """Cut after one of its two steps, the episode restarts but has not terminated."""
-    env = DELAYED._replace(time_limit=1)
-    state, metrics = train(EYE, env, make_run(**CLEAN), (4,))
+@pytest.mark.parametrize(
+    "env", [DELAYED._replace(time_limit=1), cut_inside(DELAYED, 1)]
+)
+def test_a_time_limit_is_no_termination(env):
+    """Cut after one of its two steps, from outside or inside, the episode restarts but
+    has not terminated."""
+    state, metrics = train(EYE, env, make_run(**CLEAN), (4,), updates=0)
     rows = stored(state)
     np.testing.assert_array_equal(rows.observations[:, 0], [0, 0, 0, 0])
     np.testing.assert_array_equal(rows.next_observations[:, 0], [1, 1, 1, 1])
     np.testing.assert_array_equal(rows.terminations, [0, 0, 0, 0])
     assert int(metrics["episode/count"]) == 4
+
+
+def test_an_environment_that_resets_itself_is_asked_to():
+    """Its `reset_where` starts every episode but the first; here with observation 9."""
+
+    def reset_where(key, state, ended):
+        again = state._replace(observation=jnp.full(1, 9.0), time=jnp.int32(0))
+        return jax.tree.map(lambda a, b: jnp.where(ended, a, b), again, state)
+
+    env = DELAYED._replace(reset_where=reset_where)
+    rows = stored(train(EYE, env, make_run(**CLEAN), (4,), updates=0)[0])
+    np.testing.assert_array_equal(rows.observations[:, 0], [0, 1, 9, 1])
+    np.testing.assert_array_equal(rows.next_observations[:, 0], [1, 2, 1, 2])
 
 
 def test_acting_sees_the_standardised_observation():
@@ -261,6 +280,50 @@ def test_updates_of_a_step_draw_new_batches():
     assert (mean_of_two % 1 == 0.5).any()  # means of two different row numbers
 
 
+@pytest.mark.parametrize(
+    ("updates_per_step", "num_steps", "updates"),
+    # an update has two batches and counts as two: one in 2 steps, 1 a step, 3 in 2
+    [(0, 3, 0), (1, 2, 1), (2, 3, 3), (3, 4, 6)],
+)
+def test_a_delayed_policy_updates_once_in_two_batches(
+    updates_per_step, num_steps, updates
+):
+    """An update for every two batches that are owed, after the steps that owe them."""
+    state, metrics = train(
+        PATIENT, DELAYED, make_run(**CLEAN), (num_steps,), updates_per_step
+    )
+    assert int(state.agent) == updates
+    assert int(state.step) == int(state.buffer.size) == num_steps
+    assert ("batch" in metrics) == (updates > 0)
+
+
+def test_a_delayed_policy_sees_two_batches_of_all_its_steps():
+    """Both batches of the first update are different rows, of either step."""
+    batch = train(PATIENT, DELAYED, make_run(**CLEAN), (2,))[1]["batch"]
+    assert batch.observations.shape == (2, BATCH, 1)
+    numbers = np.asarray(batch.terminations[:, :4])
+    assert (numbers[0] != numbers[1]).all()
+    for rewards in np.asarray(batch.rewards[:, 4:]):  # 0 at the first step, then 1
+        assert set(rewards) == {0.0, 1.0}
+    assert (batch.rewards[0] != batch.rewards[1]).any()
+
+
+def test_a_chunk_that_ends_inside_a_round_is_refused():
+    """One sentence, before anything is compiled."""
+    start, _ = program(PATIENT, DELAYED, 2, 1, 4)
+    run = jax.tree.map(jnp.asarray, make_run())
+    chunk = online.make_chunk(
+        PATIENT,
+        DELAYED,
+        make_buffer(CAPACITY, BATCH),
+        num_steps=3,
+        updates_per_step=1,
+        num_offline=0,
+    )
+    with pytest.raises(ValueError, match=r"num_steps is 3; .* a multiple of 2"):
+        jax.eval_shape(chunk, start(run), STATISTICS, run, DATA)
+
+
 def test_warm_up_collects_and_learns_nothing():
     """`updates_per_step=0`: the agent stays as it was; its metrics are absent."""
     run = make_run(agent=IQL)
@@ -272,13 +335,21 @@ def test_warm_up_collects_and_learns_nothing():
     assert all(name.startswith("episode/") for name in metrics)
 
 
-@pytest.mark.parametrize("chunks", [(5, 5), (1,) * 10])
-def test_chunks_of_any_length_give_the_same_state(chunks):
+@pytest.mark.parametrize(
+    ("name", "config", "chunks"),
+    [
+        ("iql", IQL, (5, 5)),
+        ("iql", IQL, (1,) * 10),
+        ("td3", TD3, (2,) * 5),  # whole rounds
+    ],
+)
+def test_chunks_of_any_length_give_the_same_state(name, config, chunks):
     """Saving more often, or resuming between chunks, changes no result."""
-    run = make_run(agent=IQL)
-    whole, _ = train(AGENTS["iql"], PAID, run, (10,), data=REAL)
-    parts, _ = train(AGENTS["iql"], PAID, run, chunks, data=REAL)
+    agent, run = AGENTS[name], make_run(agent=config)
+    whole, _ = train(agent, PAID, run, (10,), data=REAL)
+    parts, _ = train(agent, PAID, run, chunks, data=REAL)
     assert int(whole.step) == int(parts.step) == 10
+    assert int(whole.agent.critic_optimizer.count) == 10  # UTD counts critic updates
     chex.assert_trees_all_close(whole, parts, **REASSOCIATED)
 
 
