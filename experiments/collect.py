@@ -1,138 +1,271 @@
-"""Trains SAC on an environment and records its replay as a Minari data set.
+"""Records data sets in the manner of D4RL's, as Minari data sets, from one SAC.
 
-    python -m experiments.collect --env=Hopper-v4 --dataset_id=hopper/replay-v0
+    python -m experiments.collect --config=experiments/configs/collect.py \
+      --config.env=Hopper-v4 --config.kinds='("random", "medium-replay")' \
+      --out=runs/hopper [--overwrite]
 
-The replay holds every step in order, with sampled actions, as D4RL's medium-replay
-does: training stops when the evaluated score reaches `--target_score`.
+`experiments/kinds.py` says what the kinds are. The folder gets the config, versions,
+the learning curve and the policies, as checkpoints for `experiments.evaluate`.
 """
 
-import csv
-import shlex
-import sys
+import contextlib
+import functools
+import json
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-import jax
 import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from absl import app, flags
-from minari.storage import get_dataset_path
+from absl import app, flags, logging
+from ml_collections import ConfigDict
 
+from experiments import folders, kinds, report, rollouts, settings, study
+from experiments.command_line import (
+    OUT,
+    cache_compilations,
+    fail,
+    parse_flags,
+    read_config,
+)
 from experiments.progress import progress_bar
-from rpex_jax import envs, sweep
+from rpex_jax import checkpoints, results, sweep
 from rpex_jax.agents import sac
-from rpex_jax.attacks.corruption import corruption
-from rpex_jax.data import compact, recorder, scores
-from rpex_jax.data.dataset import Dataset
+from rpex_jax.agents.uniform import uniform
+from rpex_jax.data import compact, recorder, scores, sources
+from rpex_jax.data.dataset import Dataset, DatasetError
+from rpex_jax.data.recorder import Recording
+from rpex_jax.envs import Env
 from rpex_jax.methods import METHODS
 from rpex_jax.training import offline
-from rpex_jax.training.run import RunConfig
+from rpex_jax.types import Agent
 
-_ENV = flags.DEFINE_string("env", "Hopper-v4", "Environment id.")
-_STEPS = flags.DEFINE_integer("steps", 200_000, "Environment steps at most.")
-_TARGET = flags.DEFINE_float(
-    "target_score", 34.0, "D4RL score at which to stop; a third of the expert's."
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is there.")
+_BUILTIN = flags.DEFINE_string(
+    "builtin", None, "Also write the data set, if it is one, as this compact .npz."
 )
-_MIN_STEPS = flags.DEFINE_integer("min_steps", 0, "Environment steps at least.")
-_WARMUP = flags.DEFINE_integer("warmup", 5_000, "Steps before the first update.")
-_EVERY = flags.DEFINE_integer("evaluate_every", 5_000, "Steps between evaluations.")
-_EPISODES = flags.DEFINE_integer("episodes", 10, "Episodes of an evaluation.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed.")
-_ID = flags.DEFINE_string("dataset_id", None, "Minari id to record as.", required=True)
-_AUTHOR = flags.DEFINE_string("author", "rpex_jax", "Minari's author field.")
-_OUT = flags.DEFINE_string("out", "runs/collect", "Folder for the learning curve.")
-_BUILTIN = flags.DEFINE_string("builtin", None, "Also write a built-in set here.")
 
 
-def episode_ends(replay) -> np.ndarray:
-    """Where an episode ended in a replay in order of time, [N] bool.
+class Evaluated(NamedTuple):
+    """A training at an evaluation; arrays have a run axis of one."""
 
-    Inside an episode the next observation is the observation of the next row, bit for
-    bit; a reset breaks that.
-    """
-    breaks = (replay.next_observations[:-1] != replay.observations[1:]).any(axis=1)
-    return np.append(breaks, True) | (replay.terminations > 0)
+    step: int
+    mean_return: float
+    policy: offline.OfflineState  # what a checkpoint holds
+    steps: Dataset  # since the evaluation before
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
+    config = read_config()
+    out = Path(OUT.value or "runs/collect")
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     try:
-        env = envs.make(_ENV.value)
-    except ValueError as error:
-        sys.exit(f"error: --env: {error}")
-    # Better said now than after hours of training.
-    if get_dataset_path(_ID.value).exists():
-        sys.exit(f"error: --dataset_id {_ID.value} exists already; raise its version")
-    clean = corruption(())
-    run = RunConfig(_SEED.value, sac.SACConfig(), clean, clean, corrupt_again=0)
-    runs = sweep.stack([run])  # the loops of a sweep, with one run
+        made = collect(
+            config,
+            out,
+            overwrite=_OVERWRITE.value,
+            builtin=_BUILTIN.value,
+        )
+    except (settings.ConfigError, DatasetError) as error:
+        fail(error)
+    for kind, dataset_id in made.items():
+        print(f"{kind}: {dataset_id}")
+    print(f"curve and policies: {out}")
+
+
+def collect(
+    config: ConfigDict,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    builtin: str | None = None,
+) -> dict[str, str]:
+    """Makes the data sets of a config, and leaves curve and policies in `out`.
+
+    Returns:
+      The Minari id of each kind.
+
+    Raises:
+      ConfigError, DatasetError: before anything is compiled.
+    """
+    env = study.make_env(config)
+    ids = kinds.dataset_ids(config)
+    if builtin and len(ids) > 1:
+        raise settings.ConfigError(
+            f"--builtin is {builtin}, one file; it needs one kind, not {len(ids)}"
+        )
+    if (out / "config.json").exists() and not overwrite:
+        raise settings.ConfigError(
+            f"--out is {out}, which holds results; pass --overwrite or another folder"
+        )
+    about = folders.provenance("experiments.collect")
+    with contextlib.ExitStack() as stack:
+        recordings = {
+            kind: stack.enter_context(
+                recorder.recording(
+                    dataset_id,
+                    config.env,
+                    algorithm_name="uniform" if kind == "random" else "SAC",
+                    author=config.author,
+                    command=about["command"],
+                    overwrite=overwrite,
+                )
+            )
+            for kind, dataset_id in ids.items()
+        }
+        for opened in recordings.values():
+            opened.check_widths(*env.spec)
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        for name, content in (("versions", about), ("config", config.to_dict())):
+            text = json.dumps(content, indent=1) + "\n"
+            results.write_atomically(out / f"{name}.json", text)
+        cache_compilations()
+        if "random" in recordings:
+            rollout = make_rollout(uniform(env.spec), env, config)
+            acting = functools.partial(rollout, (), ())
+            record_rollout("random", acting, config, recordings)
+        if kinds.policies(config.kinds):
+            record_training(config, env, recordings, out)
+    if builtin:
+        compact.save_builtin(builtin, sources.load(*ids.values()))
+    return ids
+
+
+def training(config: ConfigDict, env: Env) -> Iterator[Evaluated]:
+    """SAC through the online loop of a sweep, with one run."""
+    runs = sweep.stack([kinds.sac_run(config)])
     pretrained, no_data = offline.from_scratch(env.spec)
+    pretrained = sweep.stack([pretrained])
+    statistics = pretrained.statistics
     phase = sweep.online_phase(
         sac.AGENT,
         METHODS["scratch"],
         env,
-        batch_size=256,
+        batch_size=config.batch_size,
         num_offline=0,
-        capacity=_STEPS.value,
-        warmup=_WARMUP.value,
-        num_steps=_EVERY.value,
-        updates_per_step=1,
-        num_episodes=_EPISODES.value,
+        capacity=config.steps,
+        warmup=config.warmup,
+        num_steps=config.evaluate_every,
+        updates_per_step=config.updates_per_step,
+        num_episodes=config.episodes,
+        warmup_actions=config.warmup_actions,
     )
-    pretrained = sweep.stack([pretrained])
-    state = phase.start(pretrained, runs, no_data)
-    curve = []
-    with progress_bar(f"SAC {env.name}", _STEPS.value, "step") as bar:
-        bar.update(_WARMUP.value)
-        while True:
-            returns = phase.evaluate(state, pretrained.statistics, runs)[0]
-            returns = np.asarray(returns, np.float64)
-            score = scores.normalised_score(env.name, returns).mean()
-            step = int(state.step[0])
-            curve.append((step, returns.mean(), score))
+    state, new = phase.start(pretrained, runs, no_data), config.warmup
+    while True:
+        returns = np.asarray(phase.evaluate(state, statistics, runs), np.float64)
+        yield Evaluated(
+            step=int(state.step[0]),
+            mean_return=float(returns.mean()),
+            policy=offline.OfflineState(state.agent, statistics, state.step),
+            steps=rollouts.newest(state, new),
+        )
+        new = config.evaluate_every
+        state, _ = phase.chunk(state, statistics, runs, no_data)
+
+
+def record_training(
+    config: ConfigDict, env: Env, recordings: dict[str, Recording], out: Path
+) -> None:
+    """Trains SAC; records its replay as it goes, and its policies when they are due."""
+    rollout = make_rollout(sac.AGENT, env, config)
+    episodes = rollouts.Episodes(num_collectors=1)
+    due, curve = kinds.policies(config.kinds), []
+    replays = {
+        policy: recordings[kind]
+        for policy, kind in kinds.REPLAYS.items()
+        if kind in recordings
+    }
+    with progress_bar(f"SAC {env.name}", config.steps, "step") as bar:
+        for now in training(config, env):
+            score = float(report.as_scores(env.name, now.mean_return))
             bar.set_postfix(score=f"{score:.1f}")
-            if step >= _MIN_STEPS.value and score >= _TARGET.value:
-                break
-            if step + _EVERY.value > _STEPS.value:
-                break
-            state, _ = phase.chunk(state, pretrained.statistics, runs, no_data)
-            bar.update(_EVERY.value)
+            bar.update(now.step - bar.n)
+            curve.append((now.step, now.mean_return, score))
+            write_curve(out, env.name, curve)
+            ended = episodes.add(now.steps)
+            for policy in due:
+                if policy in replays:
+                    append(replays[policy], ended)
+            while due and (
+                now.step == config.steps
+                or kinds.is_reached(due[0], config, now.step, now.mean_return)
+            ):
+                policy = due.pop(0)
+                checkpoints.save(out / "checkpoints" / policy, now.step, now.policy)
+                if policy in replays:
+                    append(replays[policy], rollouts.closed(episodes.unfinished()))
+                    replays[policy].finish(
+                        f"The training of SAC up to {now.step} steps, sampled actions.",
+                        now.mean_return,
+                    )
+                state = sweep.take(now.policy.agent, 0)
+                acting = functools.partial(rollout, state, kinds.sac_run(config).agent)
+                record_rollout(policy, acting, config, recordings, now)
+            if not due:
+                return
 
-    replay = jax.tree.map(lambda x: np.asarray(x[0, :step]), state.buffer.data)
-    dataset = Dataset(replay, episode_ends(replay))
-    command = shlex.join(["python", "-m", "experiments.collect", *sys.argv[1:]])
-    if _BUILTIN.value:
-        compact.save_builtin(_BUILTIN.value, dataset)
-    write_curve(Path(_OUT.value), env.name, curve, command)
-    folder = recorder.record(
-        dataset,
-        _ID.value,
-        env.name,
-        algorithm_name="SAC (rpex_jax), replay buffer, sampled actions",
-        author=_AUTHOR.value,
-        command=command,
-        description=f"Replay of {step} steps up to an evaluated score of {score:.1f}.",
+
+def record_rollout(
+    policy: str,
+    rollout: Callable[[list[int], int], Iterator[Dataset]],
+    config: ConfigDict,
+    recordings: dict[str, Recording],
+    now: Evaluated | None = None,
+) -> None:
+    """Records what a policy does, `rollout(seed, rows)`, for all kinds that have it."""
+    wanted = [kind for kind in kinds.ROLLOUTS[policy] if kind in recordings]
+    if not wanted:
+        return
+    seed = [config.seed, list(kinds.ROLLOUTS).index(policy)]
+    with progress_bar(f"{policy} {config.env}", config.rows, "step") as bar:
+        for batch in rollout(seed, config.rows):
+            bar.update(len(batch.episode_ends))
+            for kind in wanted:
+                # D4RL's stitch_dataset drops the last episode of the first part
+                goes_on = kind != policy and policy == "medium"
+                keep = rollouts.whole if goes_on else rollouts.closed
+                append(recordings[kind], keep(batch))
+    about = f"Sampled actions of SAC after {now.step} steps." if now else "Uniform."
+    for kind in wanted:
+        if kind == policy or policy == "expert":
+            recordings[kind].finish(about, now and now.mean_return)
+
+
+def append(recording: Recording, episodes: Dataset) -> None:
+    """Adds episodes if there are any."""
+    if len(episodes.episode_ends):
+        recording.append(episodes)
+
+
+def make_rollout(agent: Agent, env: Env, config: ConfigDict) -> Callable:
+    """`rollout(agent_state, agent_config, seed, rows)`, a thousand steps at a time."""
+    return rollouts.make_rollout(
+        agent,
+        env,
+        num_collectors=config.collectors,
+        num_steps=min(1_000, -(-config.rows // config.collectors)),
     )
-    print(f"{_ID.value}: {step} transitions in {folder}; curve in {_OUT.value}")
 
 
-def write_curve(out: Path, env_name: str, curve: list[tuple], command: str) -> None:
-    """The learning curve as `curve.csv` and `curve.png`, with the command."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "command.txt").write_text(command + "\n")
-    with open(out / "curve.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", "mean_return", "d4rl_score"])
-        writer.writerows(curve)
+def write_curve(out: Path, env_name: str, curve: list[tuple]) -> None:
+    """The learning curve so far as `curve.csv` and `curve.png`."""
+    rows = ["step,mean_return,score", *(",".join(map(str, row)) for row in curve)]
+    results.write_atomically(out / "curve.csv", "\n".join(rows) + "\n")
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     steps, _, score = zip(*curve, strict=True)
     axes.plot(steps, score)
-    axes.set(xlabel="environment steps", ylabel="D4RL score", title=f"SAC, {env_name}")
+    unit = "D4RL score" if scores.has_reference(env_name) else "return"
+    axes.set(xlabel="environment steps", ylabel=unit, title=f"SAC, {env_name}")
     figure.savefig(out / "curve.png", dpi=150)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

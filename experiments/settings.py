@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from rpex_jax.agents import AGENTS, CONFIGS
 from rpex_jax.attacks.corruption import ELEMENTS
+from rpex_jax.envs import ENGINES
 from rpex_jax.expansion import LOGITS
 
 
@@ -117,7 +118,7 @@ RANGES |= {
     if name in CONFIGS[agent].__dataclass_fields__
 }
 NAMES = {
-    "engine": ("", "mujoco", "mjx", "warp", "gymnasium"),
+    "engine": ("", *ENGINES, "gymnasium"),
     "expansion.ipw_form": tuple(LOGITS),
     "expansion.offline_action": ("mode", "sample"),
     "expansion.online_policy": ("fresh", "copied"),
@@ -126,16 +127,29 @@ NAMES = {
 }
 
 
-def check(config: ConfigDict) -> None:
-    """Raises a `ConfigError` at the first value that cannot be used."""
+def check_values(
+    config: ConfigDict, ranges: dict[str, tuple], names: dict[str, tuple]
+) -> None:
+    """Raises a `ConfigError` at the first number, name or width out of bounds."""
     for key, value in flatten(config):
-        if key in RANGES:
-            low, high = RANGES[key]
+        if key in ranges:
+            low, high = ranges[key]
             # not (a <= b) rather than a > b: NaN must fail too
             if not low <= value <= high or not math.isfinite(value):
                 raise ConfigError(f"{key} is {value}; it must lie in [{low}, {high}]")
-        if key in NAMES:
-            check_name(key, value, NAMES[key])
+        if key in names:
+            check_name(key, value, names[key])
+    for name, agent in config.agent.items():
+        if not agent.hidden_dims or any(width < 1 for width in agent.hidden_dims):
+            raise ConfigError(
+                f"agent.{name}.hidden_dims is {agent.hidden_dims}; it must hold "
+                "positive widths"
+            )
+
+
+def check(config: ConfigDict) -> None:
+    """Raises a `ConfigError` at the first value that a study cannot use."""
+    check_values(config, RANGES, NAMES)
     check_multiple("offline.chunk", config.offline.chunk, config.offline.steps)
     learning = config.online.steps - config.online.warmup
     if learning < 1:
@@ -149,12 +163,6 @@ def check(config: ConfigDict) -> None:
             f"online.offline_ratio is {config.online.offline_ratio}; it must leave at "
             "least one online row in a batch"
         )
-    for name, agent in config.agent.items():
-        if not agent.hidden_dims or any(width < 1 for width in agent.hidden_dims):
-            raise ConfigError(
-                f"agent.{name}.hidden_dims is {agent.hidden_dims}; it must hold "
-                "positive widths"
-            )
     for name, damage in config.corruptions.items():
         for element in damage.elements:
             check_name(f"corruptions.{name}.elements", element, ELEMENTS)

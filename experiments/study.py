@@ -1,7 +1,10 @@
 """From a study's config to its runs: the grid, and what each run and program is."""
 
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.settings import (
@@ -144,9 +147,7 @@ def check_widths(env: Env, dataset: Any, source: str) -> None:
 def make_env(config: ConfigDict) -> Env:
     """The environment of a study."""
     try:
-        if config.engine:
-            return envs.make(config.env, config.engine)
-        return envs.make(config.env)
+        return envs.make(config.env, config.engine or None)
     except (ValueError, ImportError) as error:
         raise ConfigError(f"env: {error}") from error
 
@@ -239,3 +240,15 @@ def online_program(run: Run) -> OnlineProgram:
         critic_transfer=run.config.expansion.critic_transfer,
         structure=sweep.structure(online_run(run)),
     )
+
+
+def pretraining_key(run: Run) -> Hashable:
+    """Equal for runs whose pretraining is the same, down to every number."""
+    leaves = jax.tree.leaves(offline_run(run))
+    numbers = tuple(np.asarray(leaf, np.float64).tobytes() for leaf in leaves)
+    return offline_program(run), numbers
+
+
+def by_pretraining(runs: list[Run]) -> dict[Hashable, list[Run]]:
+    """Runs that start from the same pretraining together."""
+    return sweep.group_by(runs, pretraining_key)

@@ -4,23 +4,33 @@
       --config.sweep.seed='(0, 1, 2)' --out=runs/quickstart [--resume]
 """
 
-import os
-import runpy
-import sys
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from experiments import folders, report, settings, study
+from experiments.command_line import (
+    OUT,
+    cache_compilations,
+    fail,
+    parse_flags,
+    read_config,
+)
 from experiments.progress import progress_bar
-from experiments.study import OfflineProgram, OnlineProgram, Run
+from experiments.study import (
+    OfflineProgram,
+    OnlineProgram,
+    Run,
+    by_pretraining,
+    pretraining_key,
+)
 from rpex_jax import checkpoints, results, sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.data import sources
@@ -28,8 +38,6 @@ from rpex_jax.data.dataset import DatasetError
 from rpex_jax.envs import Env
 from rpex_jax.training.offline import OfflineData, put_on_device
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The study.")
-_OUT = flags.DEFINE_string("out", None, "Results folder; runs/<study> if not given.")
 _RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
 
 
@@ -47,48 +55,15 @@ class Group(NamedTuple):
     evaluate: Callable[[Any], jax.Array]  # -> returns [runs, episodes]
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parser, with one sentence instead of a traceback for a mistyped key."""
-    try:
-        return app.parse_flags_with_usage(argv)
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        name_mistyped_setting(argv)
-        fail(" ".join(str(error).split()))
-
-
-def name_mistyped_setting(argv: list[str]) -> None:
-    """Fails with the nearest key if an argument sets one that the config lacks."""
-    words = [word.lstrip("-") for argument in argv for word in argument.split("=", 1)]
-    file = words[words.index("config") + 1] if "config" in words[:-1] else ""
-    if not Path(file).is_file():
-        fail(f"--config is {file!r}, which is no file")
-    config = runpy.run_path(file)["get_config"]()
-    for word in words:
-        if word.startswith("config."):
-            try:
-                settings.look_up(config, word.removeprefix("config."))
-            except settings.ConfigError as mistyped:
-                fail(mistyped)
-
-
-def fail(problem: object) -> NoReturn:
-    """Ends the program with one line and exit code 2."""
-    print(f"error: {problem}", file=sys.stderr)
-    sys.exit(2)
-
-
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
-    if _CONFIG.value is None:
-        raise app.UsageError("--config must name a study, see experiments/configs")
-    if not Path(flags.FLAGS["config"].config_filename).is_file():
-        fail(f"--config is {flags.FLAGS['config'].config_filename}, which is no file")
+    config = read_config()
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     study_name = Path(flags.FLAGS["config"].config_filename).stem
-    out = Path(_OUT.value or f"runs/{study_name}")
+    out = Path(OUT.value or f"runs/{study_name}")
     try:
-        run_study(_CONFIG.value, out, resume=_RESUME.value)
+        run_study(config, out, resume=_RESUME.value)
     except (settings.ConfigError, DatasetError) as error:
         fail(error)
 
@@ -150,18 +125,6 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
             )
             train(group, out, env, config.evaluation.every, bar)
     print(report.write(out))
-
-
-def pretraining_key(run: Run) -> Hashable:
-    """Equal for runs whose pretraining is the same, down to every number."""
-    leaves = jax.tree.leaves(study.offline_run(run))
-    numbers = tuple(np.asarray(leaf, np.float64).tobytes() for leaf in leaves)
-    return study.offline_program(run), numbers
-
-
-def by_pretraining(runs: list[Run]) -> dict[Hashable, list[Run]]:
-    """Runs that start from the same pretraining together."""
-    return sweep.group_by(runs, pretraining_key)
 
 
 def offline_group(
@@ -300,13 +263,6 @@ def tidy_rows(
         | wall
         for i, label in enumerate(labels)
     ]
-
-
-def cache_compilations() -> None:
-    """Keeps compiled programs between processes, unless the user chose a place."""
-    if not jax.config.jax_compilation_cache_dir:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(cache / "rpex_jax"))
 
 
 if __name__ == "__main__":

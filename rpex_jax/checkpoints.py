@@ -13,7 +13,7 @@ def save(folder: Path, chunk: int, state: Any) -> None:
     Orbax writes to a temporary name and renames, so that a kill at any moment leaves
     the last complete state.
     """
-    with _manager(folder) as manager:
+    with _manager(folder, read_only=False) as manager:
         manager.save(chunk, args=ocp.args.StandardSave(state))
         manager.wait_until_finished()
 
@@ -33,8 +33,12 @@ def restore(folder: Path, chunk: int, like: Any) -> Any:
         return manager.restore(chunk, args=ocp.args.StandardRestore(shapes))
 
 
-def _manager(folder: Path) -> ocp.CheckpointManager:
+def _manager(folder: Path, *, read_only: bool = True) -> ocp.CheckpointManager:
+    """Only a writer clears away what a killed one left half done."""
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        max_to_keep=1,
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
     )
     return ocp.CheckpointManager(folder.absolute(), options=options)

@@ -1,5 +1,8 @@
 """What is recorded is read back the same, by us and by Minari, or is not there."""
 
+import json
+import operator
+import signal
 import subprocess
 import sys
 
@@ -9,7 +12,9 @@ import numpy as np
 import pytest
 
 from rpex_jax.data import recorder, sources
-from rpex_jax.data.dataset import DatasetError, from_arrays
+from rpex_jax.data.dataset import DatasetError, episode_slices, from_arrays
+
+ABOUT = {"algorithm_name": "noise", "author": "tests", "command": "pytest"}
 
 
 def assert_same(one, other):
@@ -28,10 +33,8 @@ def record_hopper(dataset, dataset_id="test/hopper-v0", env_id="Hopper-v5"):
         dataset,
         dataset_id,
         env_id,
-        algorithm_name="noise",
-        author="tests",
-        command="pytest",
         description="Noise.",
+        **ABOUT,
     )
 
 
@@ -87,27 +90,98 @@ def test_record_refuses(minari_root, arrays, dataset):
         record_hopper(good)
 
 
-def test_a_killed_recording_leaves_nothing_that_is_listed(minari_root, arrays):
-    """The process dies, without clean-up, after the first episode."""
-    np.savez(minari_root.parent / "a.npz", **arrays)
-    script = f"""
-import os, numpy as np
+def test_growing_by_episodes_is_recording_at_once(minari_root, arrays):
+    """The same data and, but for the name, the same metadata."""
+    dataset = hopper_like(arrays)
+    whole = record_hopper(dataset, "test/whole-v0")
+    with recorder.recording("test/grown-v0", "Hopper-v5", **ABOUT) as opened:
+        for rows in episode_slices(dataset):
+            opened.append(jax.tree.map(operator.itemgetter(rows), dataset))
+            assert list(minari.list_local_datasets()) == ["test/whole-v0"]
+        grown = opened.finish("Noise.")
+    assert_same(sources.load("test/grown-v0"), dataset)
+    one, other = (
+        json.loads((folder / "data" / "metadata.json").read_text())
+        for folder in (whole, grown)
+    )
+    assert one | {"dataset_id": 0} == other | {"dataset_id": 0}
+
+
+def test_what_is_known_of_the_policy(minari_root, arrays):
+    """Its return and score stand beside those of the data."""
+    with recorder.recording("test/hopper-v0", "Hopper-v5", **ABOUT) as opened:
+        opened.append(hopper_like(arrays))
+        opened.finish(policy_return=(3234.3 - 20.272305) / 2)
+    metadata = minari.load_dataset("test/hopper-v0").storage.metadata
+    assert metadata["policy_return"] == pytest.approx(1607.01, abs=0.01)
+    assert metadata["policy_score"] == pytest.approx(50)
+
+
+def test_a_recording_that_is_not_finished_leaves_nothing(minari_root, arrays):
+    """Neither after an error nor without one; and an empty one cannot be finished."""
+    with pytest.raises(KeyboardInterrupt):
+        with recorder.recording("test/hopper-v0", "Hopper-v5", **ABOUT) as opened:
+            opened.append(hopper_like(arrays))
+            raise KeyboardInterrupt
+    with recorder.recording("test/hopper-v0", "Hopper-v5", **ABOUT) as opened:
+        with pytest.raises(DatasetError, match="no episode was recorded"):
+            opened.finish()
+    assert list(minari_root.iterdir()) == []
+
+
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_overwriting(minari_root, arrays, monkeypatch, in_one_step):
+    """The old data set stays until the new one is whole, then it is gone."""
+    if not in_one_step:  # a file system that cannot swap
+        monkeypatch.setattr(recorder, "_exchange", lambda one, other: False)
+    dataset = hopper_like(arrays)
+    other = jax.tree.map(lambda x: x[:4], dataset)
+    record_hopper(dataset)
+    options = ABOUT | {"overwrite": True}
+    with recorder.recording("test/hopper-v0", "Hopper-v5", **options) as opened:
+        opened.append(other)
+        assert_same(sources.load("test/hopper-v0"), dataset)
+        opened.finish()
+    assert_same(sources.load("test/hopper-v0"), other)
+    assert [path.name for path in minari_root.iterdir()] == ["test"]
+
+
+DYING = """
+import sys, time
 from rpex_jax.data import recorder, sources
-dataset = sources.load({str(minari_root.parent / "a.npz")!r})
-t = dataset.transitions
-dataset = dataset._replace(transitions=t._replace(actions=t.actions[:, :1]))
-episodes = recorder._episodes
-def dying(*args):
-    yield next(episodes(*args))
-    os._exit(7)
-recorder._episodes = dying
-recorder.record(dataset, "pendulum-v0", "Pendulum-v1", algorithm_name="a",
-                author="b", command="c")
+with recorder.recording("test/hopper-v0", "Hopper-v5", algorithm_name="a", author="b",
+                        command="c", overwrite=True) as opened:
+    opened.append(sources.load("test/other-v0"))
+    print("appended", flush=True)
+    time.sleep(600)
 """
-    run = subprocess.run([sys.executable, "-c", script])
-    assert run.returncode == 7
-    assert minari.list_local_datasets() == {}
-    assert not (minari_root / "pendulum-v0").exists()
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_killed_recording_leaves_the_old_data_set_or_none(
+    minari_root, arrays, before
+):
+    """kill -9 with an episode on disk; the next recording clears it away."""
+    dataset = hopper_like(arrays)
+    record_hopper(jax.tree.map(lambda x: x[:4], dataset), "test/other-v0")
+    if before:
+        record_hopper(dataset)
+    with subprocess.Popen(
+        [sys.executable, "-c", DYING], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "appended\n"
+        # while it lives, others leave what it has written alone
+        record_hopper(dataset, "test/third-v0")
+        left = list(minari_root.glob(".recording-*/dataset/data/main_data.hdf5"))
+        process.send_signal(signal.SIGKILL)
+    assert len(left) == 1 and left[0].stat().st_size > 0
+    listed = set(minari.list_local_datasets())
+    assert listed - {"test/hopper-v0"} == {"test/other-v0", "test/third-v0"}
+    assert ("test/hopper-v0" in listed) == before
+    if before:
+        assert_same(sources.load("test/hopper-v0"), dataset)
+    record_hopper(dataset, "test/fourth-v0")
+    assert [path.name for path in minari_root.iterdir()] == ["test"]
 
 
 def test_broken_minari_sets(minari_root, arrays):

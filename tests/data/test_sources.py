@@ -5,6 +5,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import gymnasium
 import h5py
 import jax
 import minari
@@ -96,6 +97,51 @@ def test_d4rl_is_its_q_learning_view(tmp_path, arrays, last, suffix):
     np.testing.assert_array_equal(transitions.next_observations, next_observations)
     # rows 0 to 2 | 3 and 4 left out | 5 to 10, terminal | 11 and 12, the 13th left out
     np.testing.assert_array_equal(np.flatnonzero(ends), [2, 8, 10])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Minari asks for more metadata
+def test_minari_and_d4rl_of_the_same_steps(minari_root, tmp_path):
+    """Written by Minari's own collector, and by hand in D4RL's layout: equal arrays.
+
+    D4RL's view has no row where a time limit or the file ends, and after a terminal
+    one, where nothing is bootstrapped, it has the next episode's first observation.
+    """
+    env = minari.DataCollector(
+        gymnasium.make("InvertedPendulum-v5", max_episode_steps=7)
+    )
+    env.action_space.seed(0)
+    steps = []
+    for seed in range(12):
+        observation, _ = env.reset(seed=seed)
+        terminated = truncated = False
+        while not (terminated or truncated):
+            action = env.action_space.sample()
+            steps.append([observation, action])
+            observation, reward, terminated, truncated, _ = env.step(action)
+            steps[-1] += [reward, terminated, truncated and not terminated]
+    env.create_dataset("test/pendulum-v0")
+    names = ("observations", "actions", "rewards", "terminals", "timeouts")
+    columns = dict(zip(names, map(np.array, zip(*steps, strict=True)), strict=True))
+    assert columns["terminals"].sum() > 2 and columns["timeouts"].sum() > 2
+    for name in names[:3]:
+        columns[name] = columns[name].astype(np.float32)
+    write_d4rl(tmp_path / "d4rl.hdf5", columns)
+
+    ours = sources.load("test/pendulum-v0")
+    view = sources.load(tmp_path / "d4rl.hdf5", action_range=(-3, 3))
+    np.testing.assert_array_equal(ours.transitions.rewards, columns["rewards"])
+    kept = ~columns["timeouts"]
+    kept[-1] = False
+    rows = jax.tree.map(lambda x: x[kept], ours.transitions)
+    for name in ("observations", "actions", "rewards", "terminations"):
+        assert_same(getattr(rows, name), getattr(view.transitions, name))
+    alive = rows.terminations == 0
+    assert_same(
+        rows.next_observations[alive], view.transitions.next_observations[alive]
+    )
+    lasts = columns["terminals"] | np.roll(columns["timeouts"], -1)
+    lasts[-2] = True
+    np.testing.assert_array_equal(view.episode_ends, lasts[kept])
 
 
 def test_d4rl_without_timeouts(tmp_path, arrays):

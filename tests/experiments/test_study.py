@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from experiments import study
 from experiments.configs import default, halfcheetah, quickstart
 from experiments.settings import NAMES, RANGES, ConfigError, flatten
-from experiments.sweep import by_pretraining, pretraining_key
+from experiments.study import by_pretraining, pretraining_key
 from rpex_jax import sweep
 from rpex_jax.attacks.corruption import ELEMENTS
 from rpex_jax.methods import METHODS

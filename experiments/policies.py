@@ -1,0 +1,158 @@
+"""Trained policies, from the checkpoints of a sweep or of a collection."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from experiments import kinds, study
+from experiments.settings import ConfigError
+from experiments.study import Run, by_pretraining, pretraining_key
+from rpex_jax import checkpoints, sweep
+from rpex_jax.agents import AGENTS
+from rpex_jax.data.buffer import make_buffer
+from rpex_jax.data.statistics import ObservationStatistics
+from rpex_jax.envs import Env
+from rpex_jax.methods import online_agent, start_agent
+from rpex_jax.training import offline, online
+from rpex_jax.training.offline import OfflineState
+from rpex_jax.training.run import RunConfig, stream
+from rpex_jax.types import Agent, Array
+
+
+class Policies(NamedTuple):
+    """Runs that one program trained, and all that it takes to act; [runs, ...]."""
+
+    labels: list[dict]  # per run
+    agent: Agent
+    states: Any  # of the agent
+    statistics: ObservationStatistics
+    runs: RunConfig
+    step: Array  # [runs]
+
+
+def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
+    """The environment and the groups of runs of a checkpoint.
+
+    Args:
+      checkpoint: `OUT/checkpoints/GROUP/NUMBER`, `OUT/checkpoints/GROUP` for its last,
+        or `OUT` for the last of every group.
+
+    Raises:
+      ConfigError: there is no such checkpoint.
+    """
+    checkpoint = checkpoint.absolute()
+    outs = (checkpoint, *checkpoint.parents[1:3])
+    out = next((o for o in outs if (o / "config.json").is_file()), checkpoint)
+    place = ("checkpoints", *checkpoint.relative_to(out).parts[1:], "*", "*")[:3]
+    last: dict[Path, int] = {}
+    for path in sorted(p for p in out.glob("/".join(place)) if p.name.isdigit()):
+        last[path.parent] = max(int(path.name), last.get(path.parent, 0))
+    if not last:
+        raise ConfigError(
+            f"--checkpoint is {checkpoint}, where none is complete; it must be the "
+            "folder of a sweep or of a collection, or in it checkpoints/GROUP or "
+            "checkpoints/GROUP/NUMBER"
+        )
+    config = ConfigDict(_with_tuples(json.loads((out / "config.json").read_text())))
+    env = study.make_env(config)
+    load_group = _load_of_study if "sweep" in config else _load_collected
+    return env, [load_group(config, env, *group) for group in last.items()]
+
+
+def _with_tuples(saved: Any) -> Any:
+    """JSON has lists where configs have tuples."""
+    if isinstance(saved, dict):
+        return {key: _with_tuples(value) for key, value in saved.items()}
+    return tuple(map(_with_tuples, saved)) if isinstance(saved, list) else saved
+
+
+def _load_collected(
+    config: ConfigDict, env: Env, folder: Path, number: int
+) -> Policies:
+    runs, agent = sweep.stack([kinds.sac_run(config)]), AGENTS["sac"]
+    state = _restore_offline(agent, env, runs, folder, number)
+    labels = [{"policy": folder.name, "seed": config.seed}]
+    return Policies(labels, agent, state.agent, state.statistics, runs, state.step)
+
+
+def _load_of_study(config: ConfigDict, env: Env, folder: Path, number: int) -> Policies:
+    phase, _, place = folder.name.partition("-")
+    members = study.expand_grid(config)
+    pretrainings = [group[0] for group in by_pretraining(members).values()]
+    if phase == "offline":
+        members = _groups(pretrainings, study.offline_program)[int(place)]
+        return _load_pretrained(members, env, folder, number)
+    members = _groups(members, study.online_program)[int(place)]
+    keys = [pretraining_key(run) for run in members]
+    pretrained = {}
+    for other, group in enumerate(_groups(pretrainings, study.offline_program)):
+        of_group = [pretraining_key(run) for run in group]
+        if set(of_group) & set(keys):
+            source = folder.with_name(f"offline-{other}")
+            last = max(int(p.name) for p in source.iterdir() if p.name.isdigit())
+            loaded = _load_pretrained(group, env, source, last)
+            states = OfflineState(loaded.states, loaded.statistics, loaded.step)
+            pretrained |= {k: sweep.take(states, i) for i, k in enumerate(of_group)}
+    return _load_online(
+        members, env, folder, number, sweep.stack([pretrained[key] for key in keys])
+    )
+
+
+def _load_pretrained(
+    members: list[Run], env: Env, folder: Path, number: int
+) -> Policies:
+    agent = AGENTS[study.offline_program(members[0]).base]
+    runs = sweep.stack([study.offline_run(run) for run in members])
+    state = _restore_offline(agent, env, runs, folder, number)
+    names = ("base", "corruption", "seed")
+    labels = [{name: run.labels[name] for name in names} for run in members]
+    return Policies(labels, agent, state.agent, state.statistics, runs, state.step)
+
+
+def _load_online(
+    members: list[Run], env: Env, folder: Path, number: int, pretrained: OfflineState
+) -> Policies:
+    program = study.online_program(members[0])
+    base = AGENTS[program.base]
+    runs = sweep.stack([study.online_run(run) for run in members])
+
+    def start(pretrained, run):
+        state = start_agent(
+            program.method,
+            base,
+            stream(run, "expansion"),
+            env.spec,
+            pretrained.agent,
+            run.agent,
+            online_policy=program.online_policy,
+            critic_transfer=program.critic_transfer,
+        )
+        return online.start(state, env, make_buffer(program.capacity, 1), run)
+
+    like = jax.eval_shape(jax.vmap(start), pretrained, runs)
+    state = checkpoints.restore(folder, number, like)
+    agent = online_agent(program.method, base)
+    labels = [run.labels for run in members]
+    return Policies(labels, agent, state.agent, pretrained.statistics, runs, state.step)
+
+
+def _restore_offline(
+    agent: Agent, env: Env, runs: RunConfig, folder: Path, number: int
+) -> OfflineState:
+    def start(run):
+        state, _ = offline.from_scratch(env.spec)
+        return state._replace(
+            agent=agent.init(stream(run, "init"), env.spec, run.agent)
+        )
+
+    like = jax.eval_shape(jax.vmap(start), runs)
+    return checkpoints.restore(folder, number, like)
+
+
+def _groups(runs: list[Run], program: Callable[[Run], Any]) -> list[list[Run]]:
+    """Runs by program, in the order in which a sweep numbers them."""
+    return list(sweep.group_by(runs, program).values())

@@ -1,0 +1,335 @@
+"""What each kind of data set holds, and that nothing half is left or started."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import minari
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments import collect, kinds, policies, rollouts
+from experiments import evaluate as evaluation
+from experiments.configs import collect as defaults
+from experiments.settings import ConfigError
+from rpex_jax import results
+from rpex_jax.data import sources
+from rpex_jax.data.dataset import Dataset, DatasetError, episode_slices
+
+ROOT = Path(__file__).parents[2]
+STEPS, MEDIUM, ROWS = 600, 400, 700
+
+
+def tiny_config(**settings):
+    config = defaults.get_config().unlock()
+    config.update_from_flattened_dict(
+        {
+            "kinds": kinds.KINDS,
+            "dataset_id": "test/{kind}-v0",
+            "rows": ROWS,
+            "collectors": 3,
+            "steps": STEPS,
+            "warmup": 200,
+            "evaluate_every": 200,
+            "episodes": 3,
+            "batch_size": 8,
+            "agent.sac.hidden_dims": (8,),
+            "medium.score": -1e6,
+            "medium.steps": MEDIUM,
+        }
+        | settings
+    )
+    return config.lock()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Where Minari keeps data sets in this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("minari")
+        patch.setenv("MINARI_DATASETS_PATH", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def collected(root, tmp_path_factory):
+    """All kinds on Hopper: kind -> data set, and the folder."""
+    out = tmp_path_factory.mktemp("out")
+    ids = collect.collect(tiny_config(), out)
+    assert ids == {kind: f"test/{kind}-v0" for kind in kinds.KINDS}
+    return {kind: sources.load(ids[kind]) for kind in kinds.KINDS}, out
+
+
+def assert_same(one: Dataset, other: Dataset) -> None:
+    for name, ours, theirs in zip(
+        one.transitions._fields, one.transitions, other.transitions, strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs, err_msg=name)
+    np.testing.assert_array_equal(one.episode_ends, other.episode_ends)
+
+
+def last_start(dataset: Dataset) -> int:
+    return episode_slices(dataset)[-1].start
+
+
+def test_row_counts_are_exact(collected):
+    datasets, _ = collected
+    counts = {kind: len(data.episode_ends) for kind, data in datasets.items()}
+    medium = datasets["medium"]
+    cut = medium.transitions.terminations[-1] == 0
+    first = last_start(medium) if cut else ROWS
+    assert counts == {
+        "random": ROWS,
+        "medium-replay": MEDIUM,
+        "medium": ROWS,
+        "medium-expert": first + ROWS,
+        "expert": ROWS,
+        "full-replay": STEPS,
+    }
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_episodes_end_where_hopper_falls_and_nowhere_else(collected, kind):
+    """Below 0.7 m or tilted by 0.2; only the last episode is cut.
+
+    These policies never last 1000 steps, so no time limit comes in. In medium-expert
+    the medium part has no cut episode.
+    """
+    dataset = collected[0][kind]
+    height, pitch = dataset.transitions.next_observations[:, :2].T
+    fallen = (height <= 0.7) | (np.abs(pitch) >= 0.2)
+    np.testing.assert_array_equal(dataset.transitions.terminations, fallen)
+    np.testing.assert_array_equal(dataset.episode_ends[:-1], fallen[:-1])
+    starts = [rows.start for rows in episode_slices(dataset)]
+    start = np.zeros(11)
+    start[0] = 1.25
+    noise = dataset.transitions.observations[starts] - start
+    assert np.abs(noise).max() <= 5e-3 + 1e-6
+
+
+def test_the_medium_replay_is_how_the_full_replay_begins(collected):
+    datasets, _ = collected
+    prefix = rollouts.cut(datasets["full-replay"], 0, MEDIUM)
+    assert_same(rollouts.closed(prefix), datasets["medium-replay"])
+
+
+def test_medium_expert_is_medium_then_expert(collected):
+    """Without the last episode of the first where that is cut."""
+    datasets, _ = collected
+    first = len(datasets["medium-expert"].episode_ends) - ROWS
+    joined = rollouts.join(
+        [rollouts.cut(datasets["medium"], 0, first), datasets["expert"]]
+    )
+    assert_same(datasets["medium-expert"], joined)
+
+
+def test_random_actions_are_uniform(collected):
+    """Kolmogorov and Smirnov would see a share of 6 % of other actions."""
+    actions = collected[0]["random"].transitions.actions
+    assert stats.kstest(actions.ravel(), stats.uniform(-1, 2).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("policy", ["medium", "expert"])
+def test_rollouts_are_samples_of_the_saved_policy(collected, policy):
+    """Whitened by the checkpoint's own mean and deviation they are standard normal."""
+    datasets, out = collected
+    _, [saved] = policies.load(out / "checkpoints" / policy)
+    config = saved.runs.agent
+    transitions = datasets[policy].transitions
+    state = policies.sweep.take(saved.states, 0)
+    distribution = saved.agent.policy(state, transitions.observations, config)
+    actions = np.clip(transitions.actions.astype(np.float64), -1 + 1e-7, 1 - 1e-7)
+    noise = (np.arctanh(actions) - distribution.mean) / np.exp(distribution.log_std)
+    assert stats.kstest(np.ravel(noise), stats.norm.cdf).pvalue > 1e-3
+
+
+def test_the_evaluator_finds_the_curve_again(collected):
+    """The same policies, steps and randomness: the same mean returns."""
+    _, out = collected
+    with open(out / "curve.csv") as file:
+        curve = {int(row["step"]): row for row in csv.DictReader(file)}
+    assert list(curve) == [200, 400, 600]
+    env, groups = policies.load(out)
+    rows = evaluation.evaluate(env, groups, episodes=3)
+    assert [row.labels["policy"] for row in rows] == ["expert", "medium"]
+    for row, step in zip(rows, (STEPS, MEDIUM), strict=True):
+        assert row.step == step and len(row.returns) == 3
+        assert np.mean(row.returns) == pytest.approx(float(curve[step]["mean_return"]))
+        score = (np.mean(row.returns) + 20.272305) / 3254.572305 * 100
+        assert score == pytest.approx(float(curve[step]["score"]))
+
+
+def test_minari_has_the_metadata(collected):
+    """Environment, policy, references and command, as Minari itself reads them."""
+    loaded = minari.load_dataset("test/medium-replay-v0")
+    assert loaded.env_spec.id == "Hopper-v4" and loaded.total_steps == MEDIUM
+    metadata = loaded.storage.metadata
+    versions = json.loads((collected[1] / "versions.json").read_text())
+    assert metadata["command"] == versions["command"]
+    assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (
+        -20.272305,
+        3234.3,
+    )
+    score = (metadata["policy_return"] + 20.272305) / 3254.572305 * 100
+    assert metadata["policy_score"] == pytest.approx(score)
+    assert "policy_score" not in minari.load_dataset("test/random-v0").storage.metadata
+
+
+@pytest.mark.parametrize(
+    ("edit", "parts"),
+    [
+        ({"env": "Hoper-v4"}, ("'Hoper-v4'", "Hopper-v4")),
+        ({"kinds": ("medum",)}, ("'medum'", "did you mean 'medium'?")),
+        ({"kinds": ("random", "random")}, ("kinds", "once")),
+        ({"kinds": ()}, ("kinds is ()",)),
+        ({"rows": 0}, ("rows is 0", "[1, inf]")),
+        ({"warmup": 600}, ("warmup is 600", "less than steps, 600")),
+        ({"evaluate_every": 300}, ("evaluate_every is 300", "400 steps")),
+        ({"agent.sac.hidden_dims": ()}, ("agent.sac.hidden_dims is ()",)),
+        ({"agent.sac.discount": 2.0}, ("agent.sac.discount is 2.0", "[0, 1]")),
+        ({"warmup_actions": "unifrom"}, ("'unifrom'", "'uniform'")),
+        ({"dataset_id": "test/hopper-v0"}, ("dataset_id", "{kind}")),
+        ({"dataset_id": "{name}/{kind}-v0"}, ("dataset_id", "{env} and {kind}")),
+        ({"dataset_id": "no version {kind}"}, ("no Minari id", "name-v0")),
+        ({"env": "Pendulum-v1", "medium.steps": 0}, ("no D4RL score", "mean_return")),
+    ],
+)
+def test_a_setting_that_cannot_be_used(tmp_path, monkeypatch, edit, parts):
+    """One sentence, before anything is compiled or written."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    monkeypatch.setattr(collect, "training", None)
+    monkeypatch.setattr(collect.rollouts, "make_rollout", None)
+    with pytest.raises((ConfigError, DatasetError)) as raised:
+        collect.collect(tiny_config(**edit), tmp_path / "out")
+    for part in parts:
+        assert part in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists() and not minari.list_local_datasets()
+
+
+def test_what_is_there_is_not_replaced(collected, root, tmp_path):
+    """Neither a data set nor a folder, unless that is asked for."""
+    _, out = collected
+    with pytest.raises(DatasetError, match="test/random-v0 exists already"):
+        collect.collect(tiny_config(), tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"--out .* --overwrite"):
+        collect.collect(tiny_config(dataset_id="other/{kind}-v0"), out)
+    with pytest.raises(ConfigError, match=r"--builtin .* one kind, not 6"):
+        collect.collect(tiny_config(), tmp_path / "out", builtin="a.npz")
+
+
+@pytest.mark.parametrize(
+    ("goal", "reached"),
+    [
+        ({"score": 50.0}, [False, True, True]),  # 1607 of Hopper
+        ({"score": 50.0, "steps": 30}, [False, False, True]),
+        ({"score": 1.0, "mean_return": 1700.0}, [False, False, True]),
+        ({"score": None, "steps": 20}, [False, True, True]),
+        ({"score": None}, [False, False, False]),
+    ],
+)
+def test_when_a_policy_is_reached(goal, reached):
+    """By score, by return or by steps; with none of them, at the end of training."""
+    config = tiny_config(**{"medium.steps": 0}).unlock()
+    config.medium.score = None
+    config.medium.update(goal)
+    points = ((10, 1600.0), (20, 1608.0), (30, 1800.0))
+    assert [kinds.is_reached("medium", config, *point) for point in points] == reached
+
+
+def test_collect_load_train_and_evaluate_in_one_shell(root, tmp_path, monkeypatch):
+    """A user's own environment, from nothing to a trained table, as command lines."""
+    page = (ROOT / "docs" / "gymnasium.md").read_text()
+    module = re.search(r'title="point_mass.py"\n(.*?)```', page, flags=re.DOTALL)
+    (tmp_path / "point_mass.py").write_text(module[1])
+    monkeypatch.syspath_prepend(tmp_path)  # Minari makes the environment again
+    environment = os.environ | {
+        "PYTHONPATH": str(tmp_path),
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles twice as fast
+        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
+    }
+
+    def run(program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", f"experiments.{program}", *arguments],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    env, dataset_id = "point_mass:PointMass-v0", "own/medium-replay-v0"
+    run(
+        "collect",
+        "--config=experiments/configs/collect.py",
+        f"--config.env={env}",
+        "--config.dataset_id=own/{kind}-v0",
+        "--config.steps=120",
+        "--config.warmup=60",
+        "--config.evaluate_every=60",
+        "--config.medium.steps=120",
+        "--config.batch_size=8",
+        "--config.agent.sac.hidden_dims=(8,)",
+        f"--out={tmp_path / 'collected'}",
+        f"--builtin={tmp_path / 'compact.npz'}",
+    )
+    loaded = minari.load_dataset(dataset_id)
+    assert loaded.total_steps == 120
+    assert loaded.recover_environment().spec.id == "PointMass-v0"
+    assert_same(sources.load(tmp_path / "compact.npz"), sources.load(dataset_id))
+
+    out = tmp_path / "study"
+    run(
+        "sweep",
+        "--config=experiments/configs/quickstart.py",
+        f"--config.env={env}",
+        f"--config.data.source={dataset_id}",
+        "--config.sweep.method=('direct',)",
+        "--config.sweep.corruption=('clean',)",
+        "--config.agent.iql.hidden_dims=(8,)",
+        "--config.offline.steps=4",
+        "--config.offline.chunk=2",
+        "--config.online.steps=8",
+        "--config.online.warmup=4",
+        "--config.online.chunk=4",
+        "--config.evaluation.episodes=2",
+        f"--out={out}",
+    )
+    rows = results.read_rows(out / "chunks.jsonl")
+    told = run(
+        "evaluate",
+        f"--checkpoint={out / 'checkpoints' / 'online-0'}",
+        "--episodes=2",
+        f"--out={tmp_path / 'returns.json'}",
+    )
+    assert told.count("| normal |") == 3  # two seeds, and their mean
+    again = json.loads((tmp_path / "returns.json").read_text())["rows"]
+    last = {row["seed"]: row["returns"] for row in rows if row["phase"] == "online"}
+    assert len(again) == len(last) == 2
+    for row in again:
+        np.testing.assert_allclose(row["returns"], last[row["labels"]["seed"]])
+
+
+def test_a_bad_argument_is_one_line(tmp_path):
+    """`error:` with the nearest key; exit code 2."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "experiments.collect"),
+            *("--config=experiments/configs/collect.py", "--config.kind=('random',)"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "did you mean 'kinds'?" in done.stderr
