@@ -44,7 +44,7 @@ def make(name: str, engine: str | EngineMaker | None = None) -> Env:
       ImportError: the engine needs a package that is not installed.
     """
     if name not in TASKS and name not in gymnasium.registry and ":" not in name:
-        near = difflib.get_close_matches(name, [*TASKS, *gymnasium.registry])
+        near = difflib.get_close_matches(name, TASKS.keys() | gymnasium.registry.keys())
         guess = f"did you mean {' or '.join(near)}? " if near else ""
         raise ValueError(
             f"unknown environment {name!r}: {guess}known are {', '.join(TASKS)} and "
