@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test lint format
+.PHONY: quickstart test lint format peers
 
 quickstart: $(READY)
 	rm -rf runs/quickstart
@@ -24,3 +24,12 @@ $(READY): setup.cfg constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	touch $(READY)
+
+# What the benchmarks compare with, in an interpreter of its own.
+peers: .venv-peers/.ready
+
+.venv-peers/.ready: benchmarks/peers-requirements.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --upgrade pip
+	.venv-peers/bin/python -m pip install --quiet -r benchmarks/peers-requirements.txt
+	touch $@

@@ -1,0 +1,202 @@
+"""Updates per second of every agent, in turn with the peers that are the same agent.
+
+An update is one of the critics; it draws its batch from rows in memory, here and in the
+peers. Ours is the chunk of `sweep.offline_phase`, which also corrupts (here at rate 0)
+and standardises. The yardstick is one large float32 matrix product.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Jaxpr, jaxprs_in_params
+
+from benchmarks.peer_process import Peers
+from benchmarks.timing import best_times, count_for
+from rpex_jax import envs, results, sweep
+from rpex_jax.agents import AGENTS, CONFIGS
+from rpex_jax.attacks.corruption import corruption
+from rpex_jax.data.statistics import field_deviations
+from rpex_jax.expansion import ExpansionConfig, policy_set
+from rpex_jax.training import offline
+from rpex_jax.training.run import RunConfig
+from rpex_jax.types import Agent, Transition
+
+ENV = "HalfCheetah-v5"
+PROBLEM = {  # of both sides
+    "observation_dim": 17,
+    "action_dim": 6,
+    "hidden_dims": (256, 256),  # the default of every config
+    "batch_size": 256,
+    "rows": 10_000,
+}
+PEER_SECONDS = 0.2  # of one timing
+MATMUL_SIZE = 2048
+
+
+class Learner(NamedTuple):
+    """An agent and the papers' config of it."""
+
+    agent: Agent
+    config: object
+
+
+LEARNERS = {name: Learner(AGENTS[name], CONFIGS[name]()) for name in AGENTS} | {
+    "rpex": Learner(policy_set(AGENTS["riql"]), ExpansionConfig(base=CONFIGS["riql"]()))
+}
+
+
+def sizes() -> list[int]:
+    """Numbers of runs that are worth a program on this backend."""
+    return [1, 16] if jax.default_backend() == "cpu" else [1, 16, 64, 256]
+
+
+def measure(name: str, peers: Peers | None, seconds: float) -> list[dict]:
+    """Rates of one agent: ours for each number of runs, and of its peers.
+
+    Returns:
+      Rows with `agent`, `who`, `runs`, `updates_per_s`, and where it is ours
+      `gflop_per_update` and `share_of_matmul`.
+    """
+    timed = {("matmul", 1): (matmul(), 1)}
+    for runs in sizes():
+        timed["rpex_jax", runs] = training(LEARNERS[name], runs)
+    for peer in peers.agents if peers else ():
+        if peers.agents[peer] == name:
+            update = functools.partial(peers.update, peer)
+            count = count_for(update, PEER_SECONDS)
+            timed[peer, 1] = (functools.partial(update, count), count)
+    functions, counts = zip(*timed.values(), strict=True)
+    times = best_times(functions, seconds)
+    rates = [count / best for count, best in zip(counts, times, strict=True)]
+    flops = flops_per_update(LEARNERS[name])
+    peak = 2 * MATMUL_SIZE**3 * rates[0]
+    rows = []
+    for (who, runs), rate in zip(list(timed)[1:], rates[1:], strict=True):
+        row = {"agent": name, "who": who, "runs": runs, "updates_per_s": rate}
+        if who == "rpex_jax":
+            share = rate * flops / peak
+            row |= {"gflop_per_update": flops / 1e9, "share_of_matmul": share}
+        rows.append(row)
+    return rows
+
+
+def training(learner: Learner, runs: int) -> tuple[Callable[[], object], int]:
+    """A chunk of pretraining of so many runs, and the updates in it."""
+    on_cpu = jax.default_backend() == "cpu"
+    num_updates = max(48 // runs, 16) if on_cpu else 256
+    phase = sweep.offline_phase(
+        learner.agent,
+        envs.make(ENV),
+        batch_size=PROBLEM["batch_size"],
+        num_updates=num_updates,
+        num_episodes=1,
+    )
+    clean, data = corruption(()), random_data()
+    configs = sweep.stack(
+        [RunConfig(seed, learner.config, clean, clean, 0) for seed in range(runs)]
+    )
+    states = phase.start(configs, data)
+
+    def train():
+        nonlocal states
+        states, metrics = phase.chunk(states, configs, data)
+        return states, metrics
+
+    return train, num_updates * runs
+
+
+@functools.cache
+def random_data() -> offline.OfflineData:
+    """The data set; the numbers do not matter for speed."""
+    rows, width = PROBLEM["rows"], PROBLEM["observation_dim"]
+    keys = jax.random.split(jax.random.key(0), 4)
+    transitions = Transition(
+        observations=jax.random.normal(keys[0], (rows, width)),
+        actions=jax.random.uniform(keys[1], (rows, PROBLEM["action_dim"]), minval=-1),
+        rewards=jax.random.normal(keys[2], (rows,)),
+        next_observations=jax.random.normal(keys[3], (rows, width)),
+        terminations=jnp.zeros(rows),
+    )
+    return offline.OfflineData(transitions, field_deviations(transitions))
+
+
+@functools.cache
+def matmul() -> Callable[[], jax.Array]:
+    """The yardstick: one large float32 matrix product."""
+    x = jax.random.normal(jax.random.key(0), (MATMUL_SIZE, MATMUL_SIZE))
+    product = jax.jit(jnp.matmul)
+    return lambda: product(x, x)
+
+
+def flops_per_update(learner: Learner) -> int:
+    """Operations in the matrix products of a critic update and its share of others."""
+    agent, config = learner
+    spec = envs.make(ENV).spec
+    batches = 1 if agent.batches is None else agent.batches(config)
+    leading = () if agent.batches is None else (batches,)
+    observation, action = (spec.observation_dim,), (spec.action_dim,)
+    widths = Transition(observation, action, (), observation, ())
+    batch = Transition(
+        *(np.zeros((*leading, PROBLEM["batch_size"], *width)) for width in widths)
+    )
+
+    key = jax.random.key(0)
+    state = jax.eval_shape(lambda key: agent.init(key, spec, config), key)
+    program = jax.make_jaxpr(agent.update)(key, state, batch, config)
+    return matmul_flops(program.jaxpr) // batches
+
+
+def matmul_flops(jaxpr: Jaxpr) -> int:
+    """Multiplications and additions of all matrix products; XLA's own count takes the
+    body of a loop once."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            lengths = [equation.invars[0].aval.shape[axis] for axis in contracted]
+            total += 2 * equation.outvars[0].aval.size * math.prod(lengths)
+        times = equation.params.get("length", 1)  # a scan's
+        for inner in jaxprs_in_params(equation.params):
+            total += times * matmul_flops(inner)
+    return total
+
+
+def tables(rows: list[dict]) -> str:
+    """Ours by number of runs, and beside each peer, in Markdown."""
+    ours = [row for row in rows if row["who"] == "rpex_jax"]
+    text = results.markdown_table(
+        ["agent", "runs", "updates/s", "GFLOP/update", "share of matmul rate"],
+        [
+            [
+                row["agent"],
+                f"{row['runs']}",
+                f"{row['updates_per_s']:.0f}",
+                f"{row['gflop_per_update']:.2f}",
+                f"{row['share_of_matmul']:.0%}",
+            ]
+            for row in ours
+        ],
+    )
+    alone = {row["agent"]: row["updates_per_s"] for row in ours if row["runs"] == 1}
+    peers = [row for row in rows if row["who"] != "rpex_jax"]
+    if not peers:
+        return text
+    beside = results.markdown_table(
+        ["agent", "rpex_jax, 1 run", "peer", "its updates/s", "ratio"],
+        [
+            [
+                row["agent"],
+                f"{alone[row['agent']]:.0f}",
+                row["who"],
+                f"{row['updates_per_s']:.0f}",
+                f"{alone[row['agent']] / row['updates_per_s']:.2f}",
+            ]
+            for row in peers
+        ],
+    )
+    return f"{text}\n\n{beside}"
