@@ -16,19 +16,17 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from absl import app, flags
+from absl import app
 
 from benchmarks.online_loops import OURS, Settings, loop_speeds, ours, peers
-from benchmarks.peer_process import find_peers
+from benchmarks.peer_process import PEERS_PYTHON, find_peers
+from experiments.command_line import OUT
 from experiments.folders import provenance
 from experiments.progress import progress_bar
 from rpex_jax import results
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
-
-_OUT = flags.DEFINE_string("out", None, "Folder of rows, table and curves.")
-_PEERS = flags.DEFINE_string("peers", None, "Python of `make peers`; none: skipped.")
 
 # SBX is the faster peer, but its TD3 moves the targets at every step and takes the
 # smaller Q in the actor's loss; Stable-Baselines3's is the paper's, as ours.
@@ -44,9 +42,9 @@ Curves = dict[int, list[tuple[int, float]]]  # seed -> (step, mean return)
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
-    if not _OUT.value:
+    if not OUT.value:
         raise app.UsageError("--out must be a folder for rows, table and curves")
-    out, python = Path(_OUT.value), find_peers(_PEERS.value)
+    out, python = Path(OUT.value), find_peers(PEERS_PYTHON.value)
     out.mkdir(parents=True, exist_ok=True)
     for algorithm, peer in PEERS.items():
         for env, budget in BUDGETS.items():

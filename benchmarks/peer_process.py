@@ -9,6 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from absl import flags
+
+PEERS_PYTHON = flags.DEFINE_string(
+    "peers", None, "Python of `make peers`; without it the peers are skipped."
+)
+
 
 class Peers(NamedTuple):
     """A running `peers.py`."""

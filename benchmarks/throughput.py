@@ -14,14 +14,12 @@ import sys
 import time
 from pathlib import Path
 
-from absl import app, flags
+from absl import app
 
 from benchmarks import peer_process, steps, updates
+from experiments.command_line import OUT
 from experiments.folders import provenance
 from rpex_jax import results
-
-_OUT = flags.DEFINE_string("out", None, "Write OUT.json and OUT.md.")
-_PEERS = flags.DEFINE_string("peers", None, "Python of `make peers`; none: skipped.")
 
 MINUTES = 10
 UPDATE_SECONDS = 16.0  # of rounds, an agent; compiling comes on top
@@ -35,7 +33,7 @@ def main(argv: list[str]) -> None:
     begin = time.monotonic()
     deadline = begin + 60 * MINUTES
     made_with = provenance("benchmarks.throughput")
-    python = peer_process.find_peers(_PEERS.value)
+    python = peer_process.find_peers(peer_process.PEERS_PYTHON.value)
     walks, skipped = step_rates("mujoco", deadline)
     rates, versions = update_rates(python)
     made_with |= {f"peer {name}": version for name, version in versions.items()}
@@ -47,8 +45,8 @@ def main(argv: list[str]) -> None:
     if skipped:
         text += f"\nLeft out for want of time: {'; '.join(skipped)}.\n"
     print(text)
-    if _OUT.value:
-        out = Path(_OUT.value)
+    if OUT.value:
+        out = Path(OUT.value)
         out.parent.mkdir(parents=True, exist_ok=True)
         record = {"machine": made_with, "updates": rates, "steps": walks}
         results.write_atomically(out.with_suffix(".json"), json.dumps(record, indent=1))
