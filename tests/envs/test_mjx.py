@@ -140,3 +140,16 @@ def test_steep_capsules_rub_as_in_c():
     assert abs(want.qvel[2] + 0.5 + 0.03 * 9.81) > 0.1  # it touches the plane
     np.testing.assert_allclose(got.qvel, want.qvel, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(got.qpos, want.qpos, rtol=1e-5, atol=1e-5)
+
+
+def test_warp_steps_as_c_does():
+    """Where it is installed; it runs on a CPU too, in float32."""
+    pytest.importorskip("warp", reason="needs warp-lang: pip install -e '.[warp]'")
+    host, warp = (envs.make("Hopper-v5", engine) for engine in ("mujoco", "warp"))
+    state = jax.vmap(host.reset)(jax.random.split(jax.random.key(0), 4))
+    step = jax.jit(jax.vmap(warp.step))
+    for action in jax.random.uniform(jax.random.key(1), (5, 4, 3), minval=-1.0):
+        after, state = step(state, action), jax.vmap(host.step)(state, action)
+        for field in ("observation", "reward", "terminated"):
+            found, expected = getattr(after, field), getattr(state, field)
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
