@@ -55,7 +55,9 @@ def push() -> Env:
     return Env("push", Spec(1, 1), reset, step, LENGTH)
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(
+    scope="module", params=["td3", pytest.param("sac", marks=pytest.mark.slow)]
+)
 def train(request):
     """`train(**numbers) -> mean return of each seed`, one program for all numbers."""
     agent, config = AGENTS[request.param], CONFIGS[request.param]
