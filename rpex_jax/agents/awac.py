@@ -23,7 +23,7 @@ from rpex_jax.agents.critics import (
     target_step,
     td_target,
 )
-from rpex_jax.distributions import DiagonalGaussian
+from rpex_jax.agents.iql import act, apply_policy, policy
 from rpex_jax.networks import GaussianPolicy
 from rpex_jax.optimizers import adam_init, adam_step, copied
 from rpex_jax.types import Agent, Array, Key, Spec, Transition, static
@@ -76,31 +76,10 @@ def restart(state: AWACState) -> AWACState:
     )
 
 
-def apply_policy(params: Any, observations: Array, config: AWACConfig):
-    """pi(. | s) under the given policy parameters."""
-    action_dim = params["params"]["log_std"].shape[-1]
-    return GaussianPolicy(config.hidden_dims, action_dim).apply(params, observations)
-
-
-def policy(
-    state: AWACState, observations: Array, config: AWACConfig
-) -> DiagonalGaussian:
-    """pi(. | s)."""
-    return apply_policy(state.actor, observations, config)
-
-
 def state_value(state: AWACState, observations: Array, config: AWACConfig) -> Array:
     """min_k Q_k(s, mode of the policy): AWAC keeps no V network."""
     mode = policy(state, observations, config).mode()
     return action_value(state, observations, mode, config)
-
-
-def act(
-    key: Key, state: AWACState, observations: Array, config: AWACConfig, *, greedy: bool
-) -> Array:
-    """The policy's mean if `greedy`, else a sample, which is not clipped."""
-    distribution = policy(state, observations, config)
-    return distribution.mode() if greedy else distribution.sample(key)
 
 
 def clipped_sample(

@@ -40,7 +40,7 @@ def draw(
     """What one update takes: a batch, or several stacked."""
     if agent.batches is None:
         return sample(key)
-    return jax.vmap(sample)(jax.random.split(key, agent.batches(run.agent)))
+    return jax.vmap(sample)(jax.random.split(key, num_batches(agent, run)))
 
 
 def whole_rounds(num: int, each: int, what: str) -> int:
