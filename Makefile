@@ -12,7 +12,8 @@ quickstart: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	# A file's tests share fixtures and programs, so they stay in one process.
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,8 @@
-"""Every test shares one compilation cache, so that a second run compiles little."""
+"""What all tests share.
+
+One compilation cache, so that a second run compiles little; and the table of what was
+compared with Gymnasium, once all tests have run.
+"""
 
 from pathlib import Path
 
@@ -19,3 +23,23 @@ def free_programs():
     """
     yield
     jax.clear_caches()
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [r for rs in terminalreporter.stats.values() for r in rs]
+    rows = [
+        row
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, row in report.user_properties
+        if name == "parity"
+    ]
+    if not rows:
+        return
+    write = terminalreporter.write_line
+    terminalreporter.section("one control step against gymnasium.make(task)")
+    write("largest deviation relative to max(1, |x|); terminations that disagree")
+    heads = ("engine", "task", "steps", "ended", "observation", "reward", "disagree")
+    write("{:8}{:28}{:>7}{:>7}{:>13}{:>9}{:>10}".format(*heads))
+    for row in sorted(rows):
+        write("{:8}{:28}{:7}{:7}{:13.1e}{:9.1e}{:10}".format(*row))
