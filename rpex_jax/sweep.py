@@ -13,10 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from rpex_jax.agents.uniform import uniform
+from rpex_jax.attacks.differential_evolution import DESettings
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.envs import Env
 from rpex_jax.methods import Method, online_agent, start_agent
-from rpex_jax.training import evaluation, offline, online
+from rpex_jax.training import adversarial, evaluation, offline, online
+from rpex_jax.training.attack import Search, make_search
+from rpex_jax.training.conditions import make_evaluate_under
 from rpex_jax.training.run import RunConfig, stream
 from rpex_jax.types import Agent
 
@@ -123,12 +126,15 @@ def online_phase(
     online_policy: str = "fresh",
     critic_transfer: str = "full",
     warmup_actions: str = "policy",
+    prefill: int = 0,
+    curriculum_episodes: int = 0,
 ) -> Phase:
     """Online training of a group.
 
     Returns:
-      `start(pretrained, runs, data)`, which also collects `warmup` steps without
-      learning, by the agent or with "uniform" `warmup_actions`,
+      `start(pretrained, runs, data)`, which also puts `prefill` rows of the data set
+      into the replay and collects `warmup` steps without learning, by the agent or with
+      "uniform" `warmup_actions`,
       `chunk(states, statistics, runs, data) -> (states, metrics)` and
       `evaluate(states, statistics, runs) -> returns [runs, num_episodes]`; `chunk`
       takes its states over. `pretrained` are offline states.
@@ -139,19 +145,21 @@ def online_phase(
     explorer = agent
     if warmup_actions == "uniform":
         explorer = agent._replace(act=uniform(env.spec).act)
-    collect, chunk = (
-        online.make_chunk(
+
+    def make_chunk(who, steps, updates, episodes):
+        return online.make_chunk(
             who,
             env,
             buffer,
             num_steps=steps,
             updates_per_step=updates,
             num_offline=num_offline,
+            curriculum_episodes=episodes,
         )
-        for who, steps, updates in (
-            (explorer, warmup, 0),
-            (update_over_runs(agent), num_steps, updates_per_step),
-        )
+
+    collect = make_chunk(explorer, warmup, 0, 0)
+    chunk = make_chunk(
+        update_over_runs(agent), num_steps, updates_per_step, curriculum_episodes
     )
 
     def start(pretrained, run, data):
@@ -166,6 +174,14 @@ def online_phase(
             critic_transfer=critic_transfer,
         )
         state = online.start(agent_state, env, buffer, run)
+        if prefill:
+            state = online.prefill(state, buffer, run, data, prefill)
+        if run.perturbation is not None:
+            state = adversarial.first_score(
+                agent, env, state, pretrained.statistics, run, curriculum_episodes
+            )
+        if not warmup:
+            return state
         return collect(state, pretrained.statistics, run, data)[0]
 
     def evaluate_state(state, statistics, run):
@@ -176,3 +192,68 @@ def online_phase(
         chunk=jax.jit(jax.vmap(chunk, in_axes=(0, 0, 0, None)), donate_argnums=0),
         evaluate=jax.jit(jax.vmap(evaluate_state)),
     )
+
+
+def attack_phase(
+    agent: Agent,
+    env: Env,
+    settings: DESettings,
+    *,
+    num_searches: int,
+    num_episodes: int,
+) -> Search:
+    """Attacks on the policies of a group of pretrainings.
+
+    Returns:
+      `start(states, runs, bounds, purpose) -> searches [runs, searches, ...]` and
+      `generation(number, searches, states, runs, bounds, purpose) -> searches`.
+      `states` are offline states, `bounds` is [runs]; searches with another number as
+      `purpose` are independent.
+    """
+    search = make_search(
+        agent, env, settings, num_searches=num_searches, num_episodes=num_episodes
+    )
+
+    def arguments(state, run, bound, purpose):
+        key = jax.random.fold_in(stream(run, "attack"), purpose)
+        return key, state.agent, state.statistics, run.agent, bound
+
+    def start(*args):
+        return search.start(*arguments(*args))
+
+    def generation(number, searches, *args):
+        return search.generation(number, searches, *arguments(*args))
+
+    return Search(
+        start=jax.jit(jax.vmap(start, in_axes=(0, 0, 0, None))),
+        generation=jax.jit(jax.vmap(generation, in_axes=(None, 0, 0, 0, 0, None))),
+    )
+
+
+def conditions_phase(
+    agent: Agent,
+    env: Env,
+    conditions: Sequence[str],
+    *,
+    num_episodes: int,
+    pretrained: Agent,
+) -> Callable:
+    """`evaluate(agents, statistics, runs, steps, attacked) -> {condition: returns}`.
+
+    Returns are [runs, num_episodes]; all but the conditions has a run axis.
+    """
+    evaluates = {
+        condition: make_evaluate_under(
+            condition,
+            agent,
+            env,
+            num_episodes=num_episodes,
+            pretrained=pretrained,
+        )
+        for condition in conditions
+    }
+
+    def of_run(*args):
+        return {name: evaluate(*args) for name, evaluate in evaluates.items()}
+
+    return jax.jit(jax.vmap(of_run))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from rpex_jax.networks import CriticEnsemble, LayerInit, torch_linear
 from rpex_jax.optimizers import adam_step, polyak
-from rpex_jax.types import Array, Key, Spec, Transition
+from rpex_jax.types import Agent, Array, Key, Spec, Transition
 
 
 def init_critics(
@@ -36,6 +36,15 @@ def apply_critics(
 def action_value(state: Any, observations: Array, actions: Array, config: Any) -> Array:
     """min_k Q_k(s, a)."""
     return apply_critics(state.critic, observations, actions, config).min(0)
+
+
+def first_action_value(
+    agent: Agent, state: Any, observations: Array, actions: Array, config: Any
+) -> Array:
+    """Q_1(s, a): what attacks on actions descend on."""
+    first = jax.tree.map(lambda x: x[:1], state.critic)
+    state, alone = state._replace(critic=first), config.replace(num_critics=1)
+    return agent.action_value(state, observations, actions, alone)
 
 
 def target_action_value(

@@ -88,7 +88,7 @@ def host_engine(
 
     Returns:
       The engine. A state that is not finite or that diverges comes back as NaN, and
-      leaves the other states of its batch alone.
+      leaves the other states of its batch alone. The first kind costs nothing.
 
     Raises:
       ValueError: the model has state beyond positions and velocities.
@@ -106,17 +106,20 @@ def host_engine(
         """[..., nq + nv + nu] -> [..., width], NumPy only."""
         inputs = np.asarray(inputs)
         rows = inputs.reshape(-1, nq + nv + nu)
+        outputs = np.full((len(rows), width), np.nan, np.float32)
         # MuJoCo takes what is not finite: it resets a state and zeroes a control.
-        sound = np.isfinite(rows).all(axis=1)
-        before = np.full((len(rows), 1 + nq + nv), _CLOCK)
-        before[:, 1:] = rows[:, : nq + nv]
-        with _lock, silence():  # divergence is reported as NaN
-            after, readings = advance(before, rows[:, nq + nv :])
-            sound &= after[:, 0] > due
-            # The limit at which MuJoCo would reset at the start of the next step.
-            sound &= (np.abs(after[:, 1:]) < mujoco.mjMAXVAL).all(axis=1)
-            outputs = np.concatenate([after[:, 1:], readings], axis=1)
-        outputs = np.where(sound[:, None], outputs, np.nan).astype(np.float32)
+        live = np.flatnonzero(np.isfinite(rows).all(axis=1))
+        if live.size:
+            rows = rows[live]
+            before = np.full((len(rows), 1 + nq + nv), _CLOCK)
+            before[:, 1:] = rows[:, : nq + nv]
+            with _lock, silence():  # divergence is reported as NaN
+                after, readings = advance(before, rows[:, nq + nv :])
+                # The limit at which MuJoCo would reset at the start of the next step.
+                sound = (np.abs(after[:, 1:]) < mujoco.mjMAXVAL).all(axis=1)
+                sound &= after[:, 0] > due
+                moved = np.concatenate([after[:, 1:], readings], axis=1)
+            outputs[live[sound]] = moved[sound]
         return outputs.reshape(*inputs.shape[:-1], width)
 
     def engine(state: PhysicsState, control: Array) -> tuple[PhysicsState, Readings]:
@@ -136,7 +139,7 @@ def host_engine(
 def _rollout(model: mujoco.MjModel, frame_skip: int) -> _Advance:
     """All states in one call of `mujoco.rollout`, which gives no readings."""
 
-    @functools.lru_cache(maxsize=8)  # a program uses few batch sizes
+    @functools.lru_cache(maxsize=8)  # doublings; a program uses few
     def scratch(count: int) -> tuple[list[mujoco.MjModel], np.ndarray, np.ndarray]:
         controls = np.empty((count, frame_skip, model.nu))
         after = np.empty((count, frame_skip, 1 + model.nq + model.nv))
@@ -147,10 +150,12 @@ def _rollout(model: mujoco.MjModel, frame_skip: int) -> _Advance:
         return [mujoco.MjData(model) for _ in range(_pool().nthread)]
 
     def advance(before: np.ndarray, control: np.ndarray):
-        models, controls, after = scratch(len(before))
+        count = len(before)
+        models, *arrays = scratch(1 << (count - 1).bit_length())
+        controls, after = (array[:count] for array in arrays)
         controls[:] = control[:, None]
         _pool().rollout(
-            models,
+            models[:count],
             workers(),
             before,
             controls,

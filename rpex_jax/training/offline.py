@@ -70,6 +70,13 @@ def sample_rows(
 ) -> Transition:
     """Rows drawn uniformly with replacement, with the damage that is theirs."""
     rows = jax.random.randint(key, (batch_size,), 0, len(data.transitions.rewards))
+    return take_rows(rows, key_data, data, corruption)
+
+
+def take_rows(
+    rows: Array, key_data: Key, data: OfflineData, corruption: Corruption
+) -> Transition:
+    """The rows of these numbers, with the damage that is theirs."""
     drawn = jax.tree.map(lambda x: x[rows], data.transitions)
     return corrupt(row_keys(key_data, rows), drawn, corruption, data.deviations)
 

@@ -1,7 +1,8 @@
 """Online training: one run, one compiled chunk of environment steps.
 
-Each step: observe, act, step the physics, corrupt what is stored, store it, update.
-An agent that delays its policy updates once in as many steps as it is owed batches.
+Each step: observe, act, perturb the action, step the physics, corrupt what is stored,
+store it, update. An agent that delays its policy updates once in as many steps as it is
+owed batches. A chunk is a period of the run's curriculum.
 
     state = start(agent_state, env, buffer, run)
     state, metrics = chunk(state, statistics, run, data)
@@ -15,7 +16,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rpex_jax.attacks import curriculum
 from rpex_jax.attacks.corruption import corrupt_row
+from rpex_jax.attacks.curriculum import CurriculumState
 from rpex_jax.data.buffer import Buffer, BufferState
 from rpex_jax.data.statistics import (
     FieldDeviations,
@@ -23,11 +26,17 @@ from rpex_jax.data.statistics import (
     standardise,
 )
 from rpex_jax.envs import Env, episodes
+from rpex_jax.training.adversarial import (
+    critic_attack,
+    curriculum_score,
+    perturbed_env,
+)
 from rpex_jax.training.offline import (
     OfflineData,
     data_key,
     sample_rows,
     standardise_batch,
+    take_rows,
 )
 from rpex_jax.training.run import RunConfig, draw, num_batches, stream, whole_rounds
 from rpex_jax.types import Agent, Array, Transition
@@ -40,10 +49,15 @@ class OnlineState(NamedTuple):
     buffer: BufferState
     env: episodes.EpisodeState
     step: Array  # [], int32, environment steps done
+    curriculum: CurriculumState | None = None  # where actions are perturbed
 
 
 def start(agent_state: Any, env: Env, buffer: Buffer, run: RunConfig) -> OnlineState:
-    """An empty buffer and the start of an episode."""
+    """An empty buffer, the start of an episode and of the curriculum."""
+    of_run = None
+    if run.perturbation is not None:
+        of_run = curriculum.start(run.perturbation.curriculum)
+        env = perturbed_env(env, run, of_run.q)
     example = Transition(
         observations=jnp.zeros(env.spec.observation_dim),
         actions=jnp.zeros(env.spec.action_dim),
@@ -56,7 +70,21 @@ def start(agent_state: Any, env: Env, buffer: Buffer, run: RunConfig) -> OnlineS
         buffer=buffer.init(example),
         env=episodes.reset(stream(run, "env"), env),
         step=jnp.zeros((), jnp.int32),
+        curriculum=of_run,
     )
+
+
+def prefill(
+    state: OnlineState, buffer: Buffer, run: RunConfig, data: OfflineData, count: int
+) -> OnlineState:
+    """The state with `count` rows of the data set in its replay, each at most once.
+
+    The replay forgets them first. Source: arXiv 2510.13358, section 4.2.
+    """
+    total = len(data.transitions.rewards)
+    rows = jax.random.choice(stream(run, "prefill"), total, (count,), replace=False)
+    damaged = take_rows(rows, data_key(run), data, run.offline_corruption)
+    return state._replace(buffer=buffer.add(state.buffer, damaged))
 
 
 def make_chunk(
@@ -67,6 +95,7 @@ def make_chunk(
     num_steps: int,
     updates_per_step: int,
     num_offline: int,
+    curriculum_episodes: int = 0,
 ) -> Callable:
     """`chunk(state, statistics, run, data) -> (state, metrics)`: `num_steps` steps.
 
@@ -79,10 +108,13 @@ def make_chunk(
         run begins.
       num_offline: rows of the data set in every batch, put first; with 0 the data set
         is not looked at.
+      curriculum_episodes: of the evaluation at the end of a chunk that moves q, for
+        runs with a perturbation; 0 leaves q alone.
 
     Returns:
       The chunk. Its metrics are means over updates; `episode/` tells of the episodes
-      that ended in it. Chunks of any length give the same state.
+      that ended in it, `curriculum/` of q in the chunk and of the evaluation after it.
+      But for the curriculum, chunks of any length give the same state.
     """
 
     def chunk(
@@ -126,14 +158,18 @@ def make_chunk(
             action = agent.act(
                 key_act, state.agent, observation, run.agent, greedy=False
             )
+            world = env
+            if run.perturbation is not None:
+                attack = critic_attack(agent, state.agent, statistics, run)
+                world = perturbed_env(env, run, state.curriculum.q, attack)
             env_state, transition, episode = episodes.step(
-                key_reset, env, state.env, action
+                key_reset, world, state.env, action
             )
             stored = corrupt_row(
                 key_corrupt, transition, run.online_corruption, deviations
             )
             replay = buffer.add(state.buffer, jax.tree.map(lambda x: x[None], stored))
-            state = OnlineState(state.agent, replay, env_state, state.step + 1)
+            state = state._replace(buffer=replay, env=env_state, step=state.step + 1)
             return state, (key_updates, episode)
 
         def one_round(state, _):
@@ -156,6 +192,19 @@ def make_chunk(
         if not updates_per_step:
             metrics = {}
         metrics = jax.tree.map(lambda x: x.mean((0, 1)), metrics)
+        if run.perturbation is not None and curriculum_episodes:
+            score = curriculum_score(
+                agent, env, state, statistics, run, curriculum_episodes
+            )
+            of_run = run.perturbation.curriculum
+            after = curriculum.advance(state.curriculum, score, of_run)
+            metrics |= {
+                "curriculum/q": state.curriculum.q,
+                "curriculum/next_q": after.q,
+                "curriculum/score": after.score,
+                "curriculum/smoothed": after.smoothed,
+            }
+            state = state._replace(curriculum=after)
         return state, metrics | {
             "episode/count": num_ended,
             "episode/failed": (ended & episode.failed).sum(),

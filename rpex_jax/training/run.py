@@ -7,10 +7,22 @@ import jax
 from flax import struct
 
 from rpex_jax.attacks.corruption import Corruption
+from rpex_jax.attacks.perturbation import Perturbation
 from rpex_jax.types import Agent, Array, Key, Transition
 
 # One independent stream of randomness for each purpose; a run's seed decides them all.
-STREAMS = ("init", "data", "offline", "expansion", "env", "online", "evaluation")
+STREAMS = (
+    "init",
+    "data",
+    "offline",
+    "expansion",
+    "env",
+    "online",
+    "evaluation",
+    "curriculum",
+    "attack",
+    "prefill",
+)
 
 
 @struct.dataclass
@@ -22,6 +34,7 @@ class RunConfig:
     offline_corruption: Corruption  # of the data set
     online_corruption: Corruption  # of what the environment gives
     corrupt_again: Array  # [], 0: online batches see pretraining's damage; n > 0: new
+    perturbation: Perturbation | None = None  # of what is executed online
 
 
 def stream(run: RunConfig, name: str) -> Key:
