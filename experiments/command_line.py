@@ -21,7 +21,7 @@ def read_config() -> ConfigDict:
     """What `--config` holds; ends the program where it names no file."""
     if CONFIG.value is None:
         raise app.UsageError("--config must name a file, see experiments/configs")
-    file = flags.FLAGS["config"].config_filename
+    file = flags.FLAGS["config"].config_filename.partition(":")[0]
     if not Path(file).is_file():
         fail(f"--config is {file}, which is no file")
     return CONFIG.value
@@ -29,20 +29,34 @@ def read_config() -> ConfigDict:
 
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parser, with one sentence instead of a traceback for a mistyped key."""
+    words = [word.lstrip("-") for argument in argv for word in argument.split("=", 1)]
+    given = words[words.index("config") + 1] if "config" in words[:-1] else ""
+    config = default_of(given)
     try:
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        name_mistyped_setting(argv)
+        if config is None:
+            fail(f"--config is {given!r}, which is no file")
+        name_mistyped_setting(words, config)
         fail(" ".join(str(error).split()))
 
 
-def name_mistyped_setting(argv: list[str]) -> None:
-    """Fails with the nearest key if an argument sets one that the config lacks."""
-    words = [word.lstrip("-") for argument in argv for word in argument.split("=", 1)]
-    file = words[words.index("config") + 1] if "config" in words[:-1] else ""
+def default_of(given: str) -> ConfigDict | None:
+    """The config of `file.py` or `file.py:argument`; None if there is no file.
+
+    It ends the program where the file refuses the argument.
+    """
+    file, *argument = given.split(":", 1)
     if not Path(file).is_file():
-        fail(f"--config is {file!r}, which is no file")
-    config = runpy.run_path(file)["get_config"]()
+        return None
+    try:
+        return runpy.run_path(file)["get_config"](*argument)
+    except (settings.ConfigError, TypeError) as error:  # takes no such, or none
+        fail(f"--config is {given}: {error}")
+
+
+def name_mistyped_setting(words: list[str], config: ConfigDict) -> None:
+    """Fails with the nearest key if a word sets one that the config lacks."""
     for word in words:
         if word.startswith("config."):
             try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from experiments import kinds, study
@@ -119,6 +120,9 @@ def _load_online(
     program = study.online_program(members[0])
     base = AGENTS[program.base]
     runs = sweep.stack([study.online_run(run) for run in members])
+    if runs.perturbation is not None:  # of the attack sets, the width is enough here
+        widths = jnp.zeros((len(members), 1, env.spec.action_dim))
+        runs = runs.replace(perturbation=runs.perturbation.replace(members=widths))
 
     def start(pretrained, run):
         state = start_agent(

@@ -15,6 +15,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from absl import app
 
+from experiments import adversarial_report
+from experiments.settings import ConfigError
+from experiments.study_results import as_scores
 from rpex_jax import results
 from rpex_jax.data import scores
 
@@ -39,14 +42,25 @@ def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("give one results folder")
     folder = Path(argv[1])
-    if not (folder / "config.json").exists():
-        sys.exit(f"error: {folder} is no results folder: it has no config.json")
-    print(write(folder))
+    try:
+        print(write(folder))
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
 
 
 def write(folder: Path) -> str:
-    """Writes `report.md` and a PNG a base; returns the table and the path."""
+    """Writes `report.md` and a PNG a base; returns the table and the path.
+
+    A study of adversarial fine-tuning, or a folder of them, has a report of its own.
+
+    Raises:
+      ConfigError: there are no results.
+    """
+    if not (folder / "config.json").exists():
+        return adversarial_report.write(folder)
     config = json.loads((folder / "config.json").read_text())
+    if config.get("study"):
+        return adversarial_report.write(folder)
     curves = read_curves(folder, config)
     unit = "D4RL score" if scores.has_reference(config["env"]) else "return"
     tables, plots = [], []
@@ -86,7 +100,7 @@ def read_curves(folder: Path, config: dict) -> dict[tuple[str, str], list[Curve]
     offline: dict[int, float] = {}
     online: dict[str, tuple[dict, list]] = {}
     for row in results.read_rows(folder / "chunks.jsonl"):
-        if "returns" not in row:
+        if "returns" not in row or row["phase"] == "pretrained":
             continue
         score = float(np.mean(as_scores(config["env"], row["returns"])))
         if row["phase"] == "offline":
@@ -103,13 +117,6 @@ def read_curves(folder: Path, config: dict) -> dict[tuple[str, str], list[Curve]
         curve = Curve(labels["corruption"], offline[labels["pretraining"]], points)
         curves.setdefault((labels["base"], name), []).append(curve)
     return curves
-
-
-def as_scores(env_name: str, returns: list[float]) -> np.ndarray:
-    """D4RL scores where they are defined, else the returns."""
-    if scores.has_reference(env_name):
-        return scores.normalised_score(env_name, returns)
-    return np.asarray(returns)
 
 
 def comparison_table(

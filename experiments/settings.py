@@ -7,9 +7,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from rpex_jax.agents import AGENTS, CONFIGS
+from rpex_jax.attacks import curriculum
 from rpex_jax.attacks.corruption import ELEMENTS
+from rpex_jax.attacks.curriculum import CURRICULA
+from rpex_jax.attacks.differential_evolution import DONORS
+from rpex_jax.data import scores
 from rpex_jax.envs import ENGINES
 from rpex_jax.expansion import LOGITS
+from rpex_jax.training.conditions import CONDITIONS
 
 
 class ConfigError(ValueError):
@@ -40,7 +45,14 @@ def parse_value(text: str, config: ConfigDict, key: str) -> Any:
 
 
 # What a corruption's settings and further axes may change; all else is the study's.
-PER_RUN = ("agent.", "expansion.", "offline.", "online.")
+PER_RUN = (
+    "agent.",
+    "expansion.",
+    "offline.",
+    "online.",
+    "perturbation.",
+    "curriculum.",
+)
 
 
 def look_up(config: ConfigDict, key: str) -> Any:
@@ -67,6 +79,10 @@ def flatten(config: ConfigDict, prefix: str = "") -> list[tuple[str, Any]]:
 
 
 INFINITY = math.inf
+PERTURBATIONS = ("none", "random", "adversarial", "pgd")
+# Tables and figures of arXiv 2510.13358; "tables" is the first two, "" a comparison.
+STUDIES = ("", "tables", *(f"table{i}" for i in range(1, 5)))
+STUDIES += tuple(f"figure{i}" for i in range(4, 11))
 # setting: (lowest, highest); integers stay integers by their type in the config
 RANGES = {
     "offline.steps": (1, INFINITY),
@@ -76,10 +92,11 @@ RANGES = {
     "offline.scale": (0, INFINITY),
     "offline.bc_weight": (0, INFINITY),
     "online.steps": (1, INFINITY),
-    "online.warmup": (1, INFINITY),
+    "online.warmup": (0, INFINITY),
     "online.chunk": (1, INFINITY),
     "online.batch_size": (1, INFINITY),
     "online.offline_ratio": (0, 1),
+    "online.prefill": (0, 1),
     "online.updates_per_step": (1, INFINITY),
     "online.capacity": (1, INFINITY),
     "online.rate": (0, 1),
@@ -91,6 +108,20 @@ RANGES = {
     "expansion.inv_temperature": (0, INFINITY),
     "expansion.kappa": (0, INFINITY),
     "expansion.epsilon": (0, 1),
+    "perturbation.bound": (1e-6, 1),
+    "curriculum.q": (0, 1),
+    "curriculum.q_max": (0, 1),
+    "curriculum.smoothing": (0, 1),
+    "curriculum.step_size": (0, INFINITY),
+    "curriculum.cap": (0, 1),
+    "curriculum.episodes": (1, INFINITY),
+    "attack.searches": (1, INFINITY),
+    "attack.episodes": (1, INFINITY),
+    "attack.population_size": (4, INFINITY),
+    "attack.generations": (0, INFINITY),
+    "attack.mutation_low": (0, 2),
+    "attack.mutation_high": (0, 2),
+    "attack.crossover": (0, 1),
     "evaluation.episodes": (1, INFINITY),
     "evaluation.every": (1, INFINITY),
 }
@@ -118,12 +149,17 @@ RANGES |= {
     if name in CONFIGS[agent].__dataclass_fields__
 }
 NAMES = {
+    "study": STUDIES,
     "engine": ("", *ENGINES, "gymnasium"),
     "expansion.ipw_form": tuple(LOGITS),
     "expansion.offline_action": ("mode", "sample"),
     "expansion.online_policy": ("fresh", "copied"),
     "expansion.critic_transfer": ("full", "target"),
     "online.warmup_actions": ("policy", "uniform"),
+    "perturbation.kind": PERTURBATIONS,
+    "curriculum.kind": CURRICULA,
+    "curriculum.condition": tuple(curriculum.CONDITIONS),
+    "attack.strategy": tuple(DONORS),
 }
 
 
@@ -163,9 +199,42 @@ def check(config: ConfigDict) -> None:
             f"online.offline_ratio is {config.online.offline_ratio}; it must leave at "
             "least one online row in a batch"
         )
+    check_adversary(config)
     for name, damage in config.corruptions.items():
         for element in damage.elements:
             check_name(f"corruptions.{name}.elements", element, ELEMENTS)
+
+
+def check_adversary(config: ConfigDict) -> None:
+    """Raises a `ConfigError` at the first wrong value of what perturbs actions."""
+    low_high = config.curriculum.score_range
+    if config.attack.mutation_low > config.attack.mutation_high:
+        raise ConfigError(
+            f"attack.mutation_low is {config.attack.mutation_low}; it must be at most "
+            f"attack.mutation_high, {config.attack.mutation_high}"
+        )
+    for condition in config.evaluation.conditions:
+        check_name("evaluation.conditions", condition, CONDITIONS)
+    if "normal" not in config.evaluation.conditions:
+        raise ConfigError(
+            f"evaluation.conditions is {config.evaluation.conditions}; normal must be "
+            "among them"
+        )
+    if low_high and not (len(low_high) == 2 and low_high[0] < low_high[1]):
+        raise ConfigError(
+            f"curriculum.score_range is {low_high}; it must hold two returns, the "
+            "lower one first"
+        )
+    perturbed = config.perturbation.kind != "none"
+    if perturbed and not low_high and not scores.has_reference(config.env):
+        raise ConfigError(
+            f"env {config.env} has no D4RL score; set curriculum.score_range to the "
+            "returns that count as 0 and 1"
+        )
+    if config.online.warmup == 0 and config.online.prefill == 0:
+        raise ConfigError(
+            "online.warmup is 0 and online.prefill too; one must fill the replay"
+        )
 
 
 def check_name(key: str, value: Any, allowed: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.perturbations import is_calibrated, perturbation
 from experiments.settings import (
     ConfigError,
     check,
@@ -48,6 +49,10 @@ class OnlineProgram(NamedTuple):
     warmup_actions: str
     online_policy: str
     critic_transfer: str
+    prefill: float
+    attack_set: str
+    curriculum_episodes: int
+    calibrated: bool
     structure: Any
 
 
@@ -71,6 +76,10 @@ def expand_grid(config: ConfigDict) -> list[Run]:
     for axis in config.sweep.axes:
         key, values = parse_setting(axis)
         axes[key] = tuple(parse_value(v, config, key) for v in values.split(","))
+    skipped = [dict(map(parse_setting, text.split())) for text in config.sweep.skip]
+    for labels in skipped:
+        for name in labels:
+            check_name("sweep.skip", name, tuple(axes))
     for name, values in axes.items():
         if not values:
             raise ConfigError(f"sweep.{name} is empty; it must hold at least one value")
@@ -89,7 +98,17 @@ def expand_grid(config: ConfigDict) -> list[Run]:
     for name, names in allowed.items():
         for value in axes[name]:
             check_name(f"sweep.{name}", value, names)
-    return [resolve(config, labels) for labels in sweep.grid(axes)]
+    points = [
+        labels
+        for labels in sweep.grid(axes)
+        if not any(
+            all(str(labels[name]) == value for name, value in skip.items())
+            for skip in skipped
+        )
+    ]
+    if not points:
+        raise ConfigError(f"sweep.skip is {config.sweep.skip}; it leaves no run")
+    return [resolve(config, labels) for labels in points]
 
 
 def resolve(config: ConfigDict, labels: dict[str, Any]) -> Run:
@@ -141,6 +160,18 @@ def check_widths(env: Env, dataset: Any, source: str) -> None:
             raise ConfigError(
                 f"data.source {source!r} has {field} of width {found}, but {env.name} "
                 f"has {width}; data.drop_observation_columns can leave columns out"
+            )
+
+
+def check_prefill(runs: list[Run], num_rows: int) -> None:
+    """Raises a `ConfigError` unless the share of the data set fits the replay."""
+    for run in runs:
+        program = online_program(run)
+        prefill = round(program.prefill * num_rows)
+        if prefill > program.capacity:
+            raise ConfigError(
+                f"online.prefill is {program.prefill}, {prefill} rows of the data set; "
+                f"they must fit into online.capacity, {program.capacity}"
             )
 
 
@@ -202,6 +233,7 @@ def online_run(run: Run) -> RunConfig:
     return RunConfig(
         seed=run.labels["seed"],
         agent=agent,
+        perturbation=perturbation(config),
         offline_corruption=corruption(
             elements, config.offline.rate, config.offline.scale
         ),
@@ -230,7 +262,9 @@ def online_program(run: Run) -> OnlineProgram:
         method=method._replace(corrects=False),
         batch_size=online.batch_size,
         num_offline=num_offline(run.config) if method.uses_data else 0,
-        capacity=min(online.capacity, online.steps),
+        capacity=online.capacity
+        if online.prefill
+        else min(online.capacity, online.steps),
         warmup=online.warmup,
         steps=online.steps,
         chunk=online.chunk,
@@ -238,6 +272,10 @@ def online_program(run: Run) -> OnlineProgram:
         warmup_actions=online.warmup_actions,
         online_policy=run.config.expansion.online_policy,
         critic_transfer=run.config.expansion.critic_transfer,
+        prefill=online.prefill,
+        attack_set=run.config.perturbation.attack_set,
+        curriculum_episodes=run.config.curriculum.episodes,
+        calibrated=is_calibrated(run.config),
         structure=sweep.structure(online_run(run)),
     )
 

@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from experiments import folders, report, settings, study
+from experiments import attack_sets, conditions, folders, report, settings, study
 from experiments.command_line import (
     OUT,
     cache_compilations,
@@ -36,6 +36,7 @@ from rpex_jax.agents import AGENTS
 from rpex_jax.data import sources
 from rpex_jax.data.dataset import DatasetError
 from rpex_jax.envs import Env
+from rpex_jax.methods import online_agent
 from rpex_jax.training.offline import OfflineData, put_on_device
 
 _RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
@@ -52,7 +53,7 @@ class Group(NamedTuple):
     num_chunks: int
     start: Callable[[], Any]
     chunk: Callable[[Any], tuple[Any, dict]]
-    evaluate: Callable[[Any], jax.Array]  # -> returns [runs, episodes]
+    evaluate: Callable[[Any], dict]  # name -> returns [runs, episodes]
 
 
 def main(argv: list[str]) -> None:
@@ -82,6 +83,7 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
         drop_observation_columns=tuple(config.data.drop_observation_columns),
     )
     study.check_widths(env, dataset, config.data.source)
+    study.check_prefill(runs, len(dataset.transitions.rewards))
     folders.prepare(out, config, resume)
     if config.note:
         print(f"Note: {config.note}.")
@@ -109,10 +111,16 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
             states = train(group, out, env, config.evaluation.every, bar)
             pretrained |= {key: sweep.take(states, i) for i, key in enumerate(keys)}
 
+    attack_sets.find(out, env, runs, numbers, pretrained)
+    if len(config.evaluation.conditions) > 1:
+        conditions.evaluate_pretrained(out, env, runs, numbers, pretrained)
+
     groups = sweep.group_by(runs, study.online_program)
     total = sum(program.steps * len(runs) for program, runs in groups.items())
+    # A linear curriculum may wait for what the adaptive ones do.
+    order = sorted(enumerate(groups.items()), key=lambda item: item[1][0].calibrated)
     with progress_bar("online", total, "step") as bar:
-        for number, (program, members) in enumerate(groups.items()):
+        for number, (program, members) in order:
             keys = [pretraining_key(run) for run in members]
             group = online_group(
                 f"online-{number}",
@@ -122,6 +130,7 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
                 sweep.stack([pretrained[key] for key in keys]),
                 env,
                 data,
+                out,
             )
             train(group, out, env, config.evaluation.every, bar)
     print(report.write(out))
@@ -158,7 +167,7 @@ def offline_group(
         num_chunks=program.steps // program.chunk,
         start=lambda: phase.start(runs, data),
         chunk=lambda state: phase.chunk(state, runs, data),
-        evaluate=lambda state: phase.evaluate(state, runs),
+        evaluate=lambda state: {"returns": phase.evaluate(state, runs)},
     )
 
 
@@ -170,8 +179,10 @@ def online_group(
     pretrained: Any,
     env: Env,
     data: OfflineData,
+    out: Path,
 ) -> Group:
     """The online runs of one program; `pretrained` has their run axis."""
+    prefill = round(program.prefill * len(data.transitions.rewards))
     phase = sweep.online_phase(
         AGENTS[program.base],
         program.method,
@@ -186,8 +197,19 @@ def online_group(
         online_policy=program.online_policy,
         critic_transfer=program.critic_transfer,
         warmup_actions=program.warmup_actions,
+        prefill=prefill,
+        curriculum_episodes=program.curriculum_episodes,
     )
-    runs = sweep.stack([study.online_run(run) for run in members])
+    runs = sweep.stack(
+        [
+            attack_sets.online_run(run, out, env, number)
+            for run, number in zip(members, numbers, strict=True)
+        ]
+    )
+    evaluate = conditions.make_evaluate(
+        online_agent(program.method, AGENTS[program.base]), env, members
+    )
+    attacked = conditions.attacked(out, env, members, numbers, pretrained)
     labels = [
         run.labels | {"pretraining": number}
         for run, number in zip(members, numbers, strict=True)
@@ -202,7 +224,9 @@ def online_group(
         num_chunks=(program.steps - program.warmup) // program.chunk,
         start=lambda: phase.start(pretrained, runs, data),
         chunk=lambda state: phase.chunk(state, statistics, runs, data),
-        evaluate=lambda state: phase.evaluate(state, statistics, runs),
+        evaluate=lambda state: evaluate(
+            state.agent, statistics, runs, state.step, attacked
+        ),
     )
 
 
@@ -227,10 +251,13 @@ def train(group: Group, out: Path, env: Env, evaluate_every: int, bar: tqdm) -> 
         started = time.perf_counter()
         state, metrics = jax.block_until_ready(group.chunk(state))
         trained = time.perf_counter()
-        returns = None
+        returns = {}
         if chunk % evaluate_every == 0 or chunk == group.num_chunks:
-            returns = np.asarray(group.evaluate(state), np.float64)
-            bar.set_postfix(score=f"{report.as_scores(env.name, returns).mean():.1f}")
+            returns = jax.tree.map(
+                lambda x: np.asarray(x, np.float64), group.evaluate(state)
+            )
+            score = report.as_scores(env.name, returns["returns"]).mean()
+            bar.set_postfix(score=f"{score:.1f}")
         wall = {
             "wall/chunk": trained - started,  # the first one compiles
             "wall/evaluation": time.perf_counter() - trained,
@@ -250,17 +277,14 @@ def tidy_rows(
     labels: list[dict],
     place: dict,
     metrics: dict[str, jax.Array],
-    returns: np.ndarray | None,
+    returns: dict[str, np.ndarray],
     wall: dict,
 ) -> list[dict]:
     """A row a run: labels, place, metrics [runs], returns [runs, episodes], seconds."""
-    metrics = {name: np.asarray(values).tolist() for name, values in metrics.items()}
+    values = metrics | returns
+    values = {name: np.asarray(of_runs).tolist() for name, of_runs in values.items()}
     return [
-        label
-        | place
-        | {name: values[i] for name, values in metrics.items()}
-        | ({} if returns is None else {"returns": returns[i].tolist()})
-        | wall
+        label | place | {name: of_runs[i] for name, of_runs in values.items()} | wall
         for i, label in enumerate(labels)
     ]
 

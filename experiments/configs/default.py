@@ -24,6 +24,7 @@ def default_config() -> ConfigDict:
     """The protocol of RPEX, arXiv 2509.24748, Table C.1; not locked yet."""
     config = ConfigDict()
     config.note = ""  # printed first; say here if a budget is not the paper's
+    config.study = ""  # "table1", ...: what the report draws; empty: a comparison
     config.env = "Hopper-v4"  # one of ours, or any Gymnasium id
     config.engine = ""  # "mujoco", "mjx", "warp", "gymnasium"; empty: by the device
 
@@ -39,6 +40,7 @@ def default_config() -> ConfigDict:
     config.sweep.corruption = ("clean", *ELEMENTS)
     config.sweep.seed = (0, 1, 2, 3, 4)
     config.sweep.axes = ()
+    config.sweep.skip = ()  # "method=scratch perturbation.kind=random": no such runs
 
     # What each corruption of the grid hits, and "key=value" where it needs other
     # settings than the rest.
@@ -77,6 +79,7 @@ def default_config() -> ConfigDict:
     config.online.chunk = 5_000  # steps between rows, checkpoints and evaluations
     config.online.batch_size = 256
     config.online.offline_ratio = 0.5  # share of the data set in a batch
+    config.online.prefill = 0.0  # share of the data set in the replay at the start
     config.online.updates_per_step = 1  # UTD
     config.online.capacity = 1_000_000  # of the replay, at most `steps`
     config.online.rate = 0.5
@@ -86,7 +89,38 @@ def default_config() -> ConfigDict:
     config.online.initial_temperature = 0.1  # of the method sac, after pretraining
     config.online.corrupt_again = 0  # 0: online batches see pretraining's damage
 
+    # What is executed online (arXiv 2510.13358), and how often it is perturbed. Most of
+    # these numbers are lost in the paper; they are our choice.
+    config.perturbation = ConfigDict()
+    config.perturbation.kind = "none"  # "random", "adversarial", "pgd"
+    config.perturbation.bound = 0.3  # epsilon, in (0, 1]
+    config.perturbation.attack_set = ""  # a file of them; empty: made here, per run
+
+    config.curriculum = ConfigDict()  # a period is one chunk of online steps
+    config.curriculum.kind = "fixed"  # "linear", "adaptive"
+    config.curriculum.q = 0.5  # of fixed
+    config.curriculum.q_max = 0.5  # of linear; 0: the study's adaptive runs decide
+    config.curriculum.smoothing = 0.1  # alpha
+    config.curriculum.step_size = 1.0  # eta
+    config.curriculum.cap = 1.0  # of a period's adaptive change; 1 is none
+    config.curriculum.episodes = 10  # of the evaluation that ends a period
+    config.curriculum.condition = "mix"  # of it: "mix" is q; "normal", "adversarial"
+    config.curriculum.score_range = ()  # returns that score 0 and 1; empty: D4RL's
+
+    # Differential evolution against the pretrained policy, once to train with and once
+    # to evaluate with.
+    config.attack = ConfigDict()
+    config.attack.searches = 10  # independent; each gives one member of the set
+    config.attack.episodes = 1  # whose mean return is the fitness
+    config.attack.population_size = 20
+    config.attack.generations = 20
+    config.attack.mutation_low = 0.5
+    config.attack.mutation_high = 1.0
+    config.attack.crossover = 0.7
+    config.attack.strategy = "best1bin"  # "rand1bin"
+
     config.evaluation = ConfigDict()
+    config.evaluation.conditions = ("normal",)  # and "random", "adversarial", "pgd"
     config.evaluation.episodes = 10
     config.evaluation.every = 1  # chunks; the last chunk is always evaluated
     return config

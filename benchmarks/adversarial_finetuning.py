@@ -1,0 +1,67 @@
+"""Tables 1 and 2 of adversarial fine-tuning, for several environments, and the claims.
+
+    python -m benchmarks.adversarial_finetuning --preset=small \
+      --tasks=Hopper-v4,HalfCheetah-v4 --out=runs/adversarial [--resume]
+
+Each environment is a study in a folder of its own, which `experiments.sweep` could
+have made; the folder above them gets one report of all.
+"""
+
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+from experiments import report, study, sweep
+from experiments.command_line import OUT, fail
+from experiments.configs.adversarial import tables
+from experiments.configs.adversarial.common import PRESETS
+from experiments.settings import ConfigError
+from rpex_jax.data.dataset import DatasetError
+
+_PRESET = flags.DEFINE_enum("preset", "small", list(PRESETS), "How much to spend.")
+_TASKS = flags.DEFINE_list("tasks", ["Hopper-v4"], "Environments.")
+_DATA = flags.DEFINE_list(
+    "data", [], "A data set for each task; by default expert data from collect."
+)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+    out = Path(OUT.value or "runs/adversarial")
+    try:
+        # All of them first: a mistake in the last must not show after hours.
+        configs = make_configs(_PRESET.value, _TASKS.value, _DATA.value)
+        for config in configs:
+            folder = out / config.env
+            sweep.run_study(config, folder, resume=flags.FLAGS.resume)
+        print(report.write(out))
+    except (ConfigError, DatasetError) as error:
+        fail(error)
+
+
+def make_configs(preset: str, tasks: list[str], data: list[str]) -> list[ConfigDict]:
+    """A study for each task, checked.
+
+    Raises:
+      ConfigError: a setting that cannot be used, or another number of data sets.
+    """
+    if data and len(data) != len(tasks):
+        raise ConfigError(
+            f"--data names {len(data)} data sets for {len(tasks)} --tasks; give one "
+            "for each, or none"
+        )
+    configs = []
+    for number, task in enumerate(tasks):
+        config = tables.get_config(f"{preset},{task}")
+        if data:
+            config.data.source = data[number]
+        study.expand_grid(config)
+        configs.append(config)
+    return configs
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,190 @@
+"""The attack sets of a study, found by differential evolution and kept as files.
+
+Every pretrained policy gets two for each bound, one to train with and one to evaluate
+with: OUT/attacks/policy-0-bound-0.3-training.json and ...-evaluation.json.
+"""
+
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import study
+from experiments.perturbations import is_calibrated, num_periods
+from experiments.progress import progress_bar
+from experiments.study import OfflineProgram, Run, pretraining_key
+from rpex_jax import results, sweep
+from rpex_jax.agents import AGENTS
+from rpex_jax.attacks.curriculum import equal_exposure, linear_increment
+from rpex_jax.attacks.differential_evolution import DESettings
+from rpex_jax.data import attack_sets
+from rpex_jax.data.attack_sets import AttackSet
+from rpex_jax.envs import Env
+from rpex_jax.training.attack import best
+from rpex_jax.training.run import RunConfig
+
+PURPOSES = ("training", "evaluation")
+
+
+class Target(NamedTuple):
+    """A pretrained policy and the bound that it is attacked within."""
+
+    number: int  # of the pretraining
+    bound: float
+
+    def path(self, out: Path, purpose: str) -> Path:
+        """Of the file with the set."""
+        name = f"policy-{self.number}-bound-{self.bound:g}-{purpose}.json"
+        return out / "attacks" / name
+
+
+def purposes(run: Run) -> tuple[str, ...]:
+    """The sets that a run needs and that no file of the user's gives."""
+    perturbation = run.config.perturbation
+    needed = {
+        "training": perturbation.kind == "adversarial" and not perturbation.attack_set,
+        "evaluation": "adversarial" in run.config.evaluation.conditions,
+    }
+    return tuple(purpose for purpose in PURPOSES if needed[purpose])
+
+
+def settings(config: ConfigDict) -> DESettings:
+    """Of the search."""
+    fields = config.attack.to_dict()
+    own = {key: fields[key] for key in DESettings.__dataclass_fields__}
+    return DESettings(**own)
+
+
+def find(
+    out: Path,
+    env: Env,
+    runs: Iterable[Run],
+    numbers: dict[Hashable, int],
+    pretrained: dict[Hashable, Any],
+) -> None:
+    """Makes the sets that are missing; `numbers` and states are by pretraining."""
+    wanted: dict[str, dict[Target, Run]] = {purpose: {} for purpose in PURPOSES}
+    for run in runs:
+        target = Target(numbers[pretraining_key(run)], run.config.perturbation.bound)
+        for purpose in purposes(run):
+            if not target.path(out, purpose).exists():
+                wanted[purpose].setdefault(target, run)
+    for purpose, targets in wanted.items():
+        for program, group in by_program(targets).items():
+            states = [pretrained[pretraining_key(run)] for run in group.values()]
+            _search(out, env, program.base, purpose, group, sweep.stack(states))
+
+
+def by_program(targets: dict[Target, Run]) -> dict[OfflineProgram, dict[Target, Run]]:
+    """Targets whose policies were trained by one program together."""
+    groups = sweep.group_by(
+        targets, lambda target: study.offline_program(targets[target])
+    )
+    return {
+        program: {target: targets[target] for target in members}
+        for program, members in groups.items()
+    }
+
+
+def _search(
+    out: Path,
+    env: Env,
+    base: str,
+    purpose: str,
+    targets: dict[Target, Run],
+    states: Any,
+) -> None:
+    """All searches of one program, with a bar, and their files."""
+    members = list(targets.values())
+    config = members[0].config
+    search = sweep.attack_phase(
+        AGENTS[base],
+        env,
+        settings(config),
+        num_searches=config.attack.searches,
+        num_episodes=config.attack.episodes,
+    )
+    runs = sweep.stack([study.offline_run(run) for run in members])
+    bounds = jnp.array([target.bound for target in targets])
+    of_searches = states, runs, bounds, PURPOSES.index(purpose)
+    generations = config.attack.generations
+    with progress_bar(f"attacks for {purpose}", generations + 1, "generation") as bar:
+        found = search.start(*of_searches)
+        for number in range(generations):
+            lowest = jax.block_until_ready(found.fitness).min(-1).mean()
+            bar.set_postfix({"return": f"{lowest:.0f}"})
+            bar.update()
+            found = search.generation(number, found, *of_searches)
+        vectors, returns = jax.tree.map(np.asarray, jax.vmap(best)(found))
+        bar.update()
+    (out / "attacks").mkdir(exist_ok=True)
+    about = config.attack.to_dict()
+    for target, run, of_vectors, of_returns in zip(
+        targets, members, vectors, returns, strict=True
+    ):
+        labels = {name: run.labels[name] for name in ("base", "corruption", "seed")}
+        found = AttackSet(
+            env=env.name,
+            bound=target.bound,
+            vectors=of_vectors,
+            returns=of_returns,
+            settings=about,
+            policy=" ".join(f"{name}={value}" for name, value in labels.items()),
+        )
+        attack_sets.save(target.path(out, purpose), found)
+
+
+def load(out: Path, env: Env, run: Run, number: int, purpose: str) -> np.ndarray:
+    """The members for one run, [K, action_dim]; zeros where it needs none.
+
+    Raises:
+      AttackSetError: the file is not what the run needs.
+    """
+    config = run.config
+    bound, given = config.perturbation.bound, config.perturbation.attack_set
+    width = env.spec.action_dim
+    if purpose == "training" and given:
+        return attack_sets.load(given, env_name=env.name, action_dim=width).vectors
+    if purpose not in purposes(run):
+        return np.zeros((config.attack.searches, width), np.float32)
+    path = Target(number, bound).path(out, purpose)
+    return attack_sets.load(path, env_name=env.name, action_dim=width).vectors
+
+
+def online_run(run: Run, out: Path, env: Env, number: int) -> RunConfig:
+    """What a run is told online, with what the study itself found out.
+
+    Raises:
+      AttackSetError: see `load`.
+    """
+    told = study.online_run(run)
+    if told.perturbation is None:
+        return told
+    members = load(out, env, run, number, "training")
+    perturbation = told.perturbation.replace(members=members)
+    if is_calibrated(run.config):
+        q_max = calibrated_q_max(run, results.read_rows(out / "chunks.jsonl"))
+        increment = linear_increment(q_max, num_periods(run.config))
+        curriculum = perturbation.curriculum.replace(increment=increment)
+        perturbation = perturbation.replace(curriculum=curriculum)
+    return told.replace(perturbation=perturbation)
+
+
+def calibrated_q_max(run: Run, rows: list[dict]) -> float:
+    """Of a linear curriculum as exposed as the study's adaptive ones, over all seeds.
+
+    Source: arXiv 2510.13358, section 5.3.
+    """
+    free = ("seed", "curriculum.kind", "curriculum.q_max")
+    same = {name: value for name, value in run.labels.items() if name not in free}
+    adaptive = same | {"curriculum.kind": "adaptive", "phase": "online"}
+    exposure = [
+        row["curriculum/q"]
+        for row in rows
+        if all(row.get(name) == value for name, value in adaptive.items())
+    ]
+    return equal_exposure(float(np.mean(exposure)))

@@ -1,0 +1,291 @@
+"""Studies with perturbed actions: what runs are told, one tiny study, bad settings."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import attack_sets, policies, study
+from experiments import sweep as program
+from experiments.attack_sets import Target, calibrated_q_max
+from experiments.configs.default import default_config
+from experiments.settings import ConfigError
+from rpex_jax import results
+from rpex_jax.attacks.curriculum import Curriculum
+from rpex_jax.data.attack_sets import AttackSetError
+from tests import diagnostic
+from tests.experiments.tiny import write_data
+
+KINDS = "perturbation.kind=none,random,adversarial,pgd"
+
+
+def adversarial_config(*axes, **settings):
+    """TD3+BC, then TD3, on a data set that fills the replay."""
+    config = default_config()
+    config.sweep.base, config.sweep.method = ("td3",), ("direct",)
+    config.sweep.corruption, config.sweep.seed = ("clean",), (0,)
+    config.sweep.axes = axes
+    config.online.update({"offline_ratio": 0.0, "prefill": 0.5, "warmup": 0})
+    config.online.update({"steps": 1_000_000, "capacity": 1_000})
+    config.update_from_flattened_dict(settings)
+    return config
+
+
+def only_run(**settings):
+    [run] = study.expand_grid(adversarial_config(**settings))
+    return run
+
+
+# What a run is told
+
+
+@pytest.mark.parametrize(
+    ("kind", "uniform", "steps"),
+    [("random", 1, 0), ("adversarial", 0, 0), ("pgd", 0, 10)],
+)
+def test_a_kind_of_perturbation(kind, uniform, steps):
+    told = study.online_run(
+        only_run(**{"perturbation.kind": kind, "perturbation.bound": 0.2})
+    ).perturbation
+    assert (told.uniform, told.pgd_steps, told.bound) == (uniform, steps, 0.2)
+
+
+def test_without_a_perturbation_the_program_is_that_of_before():
+    assert study.online_run(only_run()).perturbation is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [
+        ("fixed", {"initial": 0.4}),
+        ("linear", {"increment": 0.6 / 200}),
+        ("adaptive", {"step_size": 0.7, "smoothing": 0.3, "cap": 0.2}),
+    ],
+)
+def test_a_curriculum(kind, numbers):
+    """Scores are D4RL's; a chunk of 5 000 steps is a period."""
+    settings = {"q": 0.4, "q_max": 0.6, "step_size": 0.7, "smoothing": 0.3, "cap": 0.2}
+    settings = {f"curriculum.{name}": value for name, value in settings.items()}
+    settings |= {"perturbation.kind": "adversarial", "curriculum.kind": kind}
+    told = study.online_run(only_run(**settings)).perturbation.curriculum
+    expected = Curriculum(low=-20.272305, high=3234.3, **numbers)
+    assert told == expected
+
+
+def test_strengths_curricula_and_seeds_are_one_program():
+    config = adversarial_config(
+        "perturbation.kind=random,adversarial",
+        "perturbation.bound=0.1,0.3",
+        "curriculum.kind=fixed,linear,adaptive",
+        "curriculum.smoothing=0.1,0.9",
+        "curriculum.step_size=0.5,1.0",
+        "online.bc_weight=0.0,1.0",
+    )
+    config.sweep.seed = (0, 1)
+    runs = study.expand_grid(config)
+    assert len(runs) == 2 * 2 * 3 * 2 * 2 * 2 * 2
+    assert len({study.online_program(run) for run in runs}) == 1
+
+
+def test_skip_leaves_runs_out():
+    config = adversarial_config(KINDS)
+    config.sweep.method = ("direct", "scratch")
+    config.sweep.skip = (
+        "method=scratch perturbation.kind=random",
+        "perturbation.kind=pgd",
+    )
+    labels = [
+        (run.labels["method"], run.labels["perturbation.kind"])
+        for run in study.expand_grid(config)
+    ]
+    assert labels == [
+        ("direct", "none"),
+        ("direct", "random"),
+        ("direct", "adversarial"),
+        ("scratch", "none"),
+        ("scratch", "adversarial"),
+    ]
+
+
+def test_a_calibrated_curriculum_is_as_exposed_as_the_adaptive_runs():
+    settings = {"perturbation.kind": "adversarial", "curriculum.q_max": 0.0}
+    config = adversarial_config("curriculum.kind=adaptive,linear", **settings)
+    adaptive, linear = study.expand_grid(config)
+    assert not study.online_program(adaptive).calibrated
+    assert study.online_program(linear).calibrated
+    rows = [
+        adaptive.labels | {"phase": "online", "seed": seed, "curriculum/q": q}
+        for seed, q in ((0, 0.1), (0, 0.3), (1, 0.2), (1, 0.2))
+    ]
+    rows.append(linear.labels | {"phase": "online", "curriculum/q": 0.9})
+    rows.append(
+        adaptive.labels | {"phase": "online", "base": "iql", "curriculum/q": 0.9}
+    )
+    assert calibrated_q_max(linear, rows) == pytest.approx(0.4)
+
+
+# What cannot be used
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "perturbation.bound",
+            0.0,
+            r"perturbation\.bound is 0\.0; it must lie in \[1e-06, 1\]",
+        ),
+        ("perturbation.bound", 1.5, r"perturbation\.bound is 1\.5; it must lie in"),
+        ("perturbation.bound", float("nan"), r"perturbation\.bound is nan"),
+        ("perturbation.kind", "advers", "did you mean 'adversarial'"),
+        ("curriculum.kind", "lineal", "did you mean 'linear'"),
+        ("curriculum.q", 1.1, r"curriculum\.q is 1\.1; it must lie in \[0, 1\]"),
+        ("curriculum.q", -0.1, r"curriculum\.q is -0\.1"),
+        ("curriculum.q_max", 2.0, r"curriculum\.q_max is 2\.0"),
+        ("curriculum.smoothing", 1.5, r"curriculum\.smoothing is 1\.5"),
+        ("curriculum.condition", "always", r"curriculum\.condition is 'always'"),
+        ("curriculum.score_range", (3.0, 1.0), r"curriculum\.score_range .* lower one"),
+        ("attack.population_size", 3, r"attack\.population_size is 3"),
+        ("attack.mutation_low", 1.5, r"at most attack\.mutation_high, 1\.0"),
+        ("attack.strategy", "best2bin", "did you mean 'best1bin'"),
+        ("evaluation.conditions", ("normal", "windy"), r"conditions is 'windy'"),
+        ("evaluation.conditions", ("random",), "normal must be among them"),
+        ("online.prefill", 1.5, r"online\.prefill is 1\.5"),
+        ("online.prefill", 0.0, "one must fill the replay"),
+        ("study", "table9", "study is 'table9'"),
+        ("sweep.skip", ("speed=1",), "sweep.skip is 'speed'"),
+        ("sweep.skip", ("method=direct",), "leaves no run"),
+    ],
+)
+def test_a_bad_setting_is_one_sentence(key, value, message):
+    config = adversarial_config(**{"perturbation.kind": "adversarial"})
+    with config.unlocked():
+        config.update_from_flattened_dict({key: value})
+    with pytest.raises(ConfigError, match=message) as error:
+        study.expand_grid(config)
+    assert "\n" not in str(error.value)
+
+
+def test_an_environment_without_scores_needs_a_range():
+    settings = {"env": "InvertedPendulum-v5", "perturbation.kind": "random"}
+    with pytest.raises(
+        ConfigError, match=r"no D4RL score; set curriculum\.score_range"
+    ):
+        study.expand_grid(adversarial_config(**settings))
+    settings["curriculum.score_range"] = (0.0, 1000.0)
+    study.expand_grid(adversarial_config(**settings))
+
+
+def test_a_data_set_that_does_not_fit_the_replay_is_named_before_training():
+    config = adversarial_config(**{"online.capacity": 40})
+    study.check_prefill(study.expand_grid(config), 80)
+    with pytest.raises(ConfigError, match=r"prefill is 0\.5, 41 rows .* capacity, 40"):
+        study.check_prefill(study.expand_grid(config), 82)
+
+
+# One tiny study: its reward is -(executed - observation)^2, one step
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a study of all kinds, its config, and its rows."""
+    folder = tmp_path_factory.mktemp("adversarial")
+    write_data(folder / "data.npz", observation_dim=1, action_dim=1)
+    config = adversarial_config(
+        "curriculum.kind=adaptive,linear",
+        **{
+            "data.source": str(folder / "data.npz"),
+            "perturbation.kind": "adversarial",
+            "agent.td3.hidden_dims": (8,),
+            "offline.steps": 4,
+            "offline.chunk": 4,
+            "online.steps": 8,
+            "online.chunk": 4,
+            "online.capacity": 40,
+            "curriculum.q_max": 0.0,
+            "curriculum.episodes": 4,
+            "curriculum.step_size": 50.0,
+            "attack.searches": 2,
+            "attack.population_size": 5,
+            "attack.generations": 2,
+            "evaluation.conditions": ("normal", "random", "adversarial", "pgd"),
+            "evaluation.episodes": 6,
+        },
+    )
+    config.sweep.seed = (0, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "make_env", lambda config: diagnostic.target_reward())
+        program.run_study(config.lock(), folder / "out", resume=False)
+        yield folder / "out", config, results.read_rows(folder / "out/chunks.jsonl")
+
+
+def test_every_condition_of_every_policy_has_its_returns(finished):
+    _, _, rows = finished
+    pretrained = [row for row in rows if row["phase"] == "pretrained"]
+    assert [row["pretraining"] for row in pretrained] == [0, 1]
+    online = [row for row in rows if row["phase"] == "online"]
+    assert len(online) == 2 * 2 * 2  # seeds, chunks, curricula
+    for row in pretrained + online:
+        for name in ("returns", "returns/random", "returns/adversarial", "returns/pgd"):
+            assert len(row[name]) == 6 and np.isfinite(row[name]).all()
+
+
+def test_adaptive_runs_train_first_and_linear_ones_match_their_exposure(finished):
+    _, _, rows = finished
+
+    def q(kind):
+        return [
+            row["curriculum/q"]
+            for row in rows
+            if row["phase"] == "online" and row["curriculum.kind"] == kind
+        ]
+
+    # a ramp of two periods, of which the first is clean and the second at its half
+    q_max = min(1.0, 2 * np.mean(q("adaptive")))
+    np.testing.assert_allclose(sorted(q("linear")), [0, 0, *[q_max / 2] * 2], atol=1e-6)
+
+
+def test_each_policy_has_two_sets_within_the_bound(finished):
+    out, config, _ = finished
+    files = sorted(path.name for path in (out / "attacks").iterdir())
+    assert files == [
+        f"policy-{number}-bound-0.3-{purpose}.json"
+        for number in (0, 1)
+        for purpose in ("evaluation", "training")
+    ]
+    env = diagnostic.target_reward()
+    run = study.expand_grid(config)[1]
+    sets = [
+        attack_sets.load(out, env, run, number, purpose)
+        for number in (0, 1)
+        for purpose in ("training", "evaluation")
+    ]
+    assert all(s.shape == (2, 1) and (np.abs(s) <= 0.3).all() for s in sets)
+    assert len({s.tobytes() for s in sets}) == 4  # independent searches
+
+
+def test_a_finished_study_resumes_to_itself(finished):
+    out, config, rows = finished
+    before = {path.name: path.read_bytes() for path in (out / "attacks").iterdir()}
+    program.run_study(config, out, resume=True)
+    assert results.read_rows(out / "chunks.jsonl") == rows
+    assert before == {p.name: p.read_bytes() for p in (out / "attacks").iterdir()}
+
+
+def test_its_policies_load(finished):
+    out, _, _ = finished
+    _, groups = policies.load(out)
+    assert sorted(len(group.labels) for group in groups) == [2, 2, 2]
+
+
+def test_a_set_of_another_world_is_refused(finished):
+    out, config, _ = finished
+    path = Target(0, 0.3).path(out, "training")
+    saved = json.loads(path.read_text())
+    other = out.parent / "other.json"
+    other.write_text(json.dumps(saved | {"env": "Hopper-v4"}))
+    with config.unlocked():
+        config.perturbation.attack_set = str(other)
+    run = study.expand_grid(config)[1]
+    with pytest.raises(AttackSetError, match=r"other\.json"):
+        attack_sets.load(out, diagnostic.target_reward(), run, 0, "training")
