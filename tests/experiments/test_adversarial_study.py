@@ -179,7 +179,7 @@ def test_an_environment_without_scores_needs_a_range():
 def test_a_data_set_that_does_not_fit_the_replay_is_named_before_training():
     config = adversarial_config(**{"online.capacity": 40})
     study.check_prefill(study.expand_grid(config), 80)
-    with pytest.raises(ConfigError, match=r"prefill is 0\.5, 41 rows .* capacity, 40"):
+    with pytest.raises(ConfigError, match=r"prefill is 0\.5, 41 rows .*capacity, 40"):
         study.check_prefill(study.expand_grid(config), 82)
 
 
