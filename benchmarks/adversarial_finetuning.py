@@ -17,6 +17,7 @@ from experiments.command_line import OUT, fail
 from experiments.configs.adversarial import tables
 from experiments.configs.adversarial.common import PRESETS
 from experiments.settings import ConfigError
+from rpex_jax.data.attack_sets import AttackSetError
 from rpex_jax.data.dataset import DatasetError
 
 _PRESET = flags.DEFINE_enum("preset", "small", list(PRESETS), "How much to spend.")
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> None:
             folder = out / config.env
             sweep.run_study(config, folder, resume=flags.FLAGS.resume)
         print(report.write(out))
-    except (ConfigError, DatasetError) as error:
+    except (ConfigError, DatasetError, AttackSetError) as error:
         fail(error)
 
 

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from experiments import study
 from experiments.perturbations import is_calibrated, num_periods
 from experiments.progress import progress_bar
+from experiments.settings import ConfigError
 from experiments.study import OfflineProgram, Run, pretraining_key
 from rpex_jax import results, sweep
 from rpex_jax.agents import AGENTS
@@ -25,7 +26,9 @@ from rpex_jax.data import attack_sets
 from rpex_jax.data.attack_sets import AttackSet
 from rpex_jax.envs import Env
 from rpex_jax.training.attack import best
+from rpex_jax.training.offline import OfflineState
 from rpex_jax.training.run import RunConfig
+from rpex_jax.types import Agent, Array
 
 PURPOSES = ("training", "evaluation")
 
@@ -52,11 +55,55 @@ def purposes(run: Run) -> tuple[str, ...]:
     return tuple(purpose for purpose in PURPOSES if needed[purpose])
 
 
-def settings(config: ConfigDict) -> DESettings:
-    """Of the search."""
-    fields = config.attack.to_dict()
-    own = {key: fields[key] for key in DESettings.__dataclass_fields__}
-    return DESettings(**own)
+def settings(attack: ConfigDict) -> DESettings:
+    """Of the search, from a config's section `attack`."""
+    return DESettings(**{key: attack[key] for key in DESettings.__dataclass_fields__})
+
+
+def search(
+    description: str,
+    agent: Agent,
+    env: Env,
+    attack: ConfigDict,
+    states: OfflineState,
+    runs: RunConfig,
+    bounds: Array,
+    purpose: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Attacks the policies of runs of one program, with a bar.
+
+    Args:
+      description: of the bar.
+      agent: of all runs.
+      env: where.
+      attack: a config's section `attack`.
+      states: agents and statistics, [runs, ...].
+      runs: what they are told, [runs, ...].
+      bounds: [runs].
+      purpose: another number is another search.
+
+    Returns:
+      The best of each search, [runs, searches, action_dim], and its mean return,
+      [runs, searches], in the episodes of the search.
+    """
+    phase = sweep.attack_phase(
+        agent,
+        env,
+        settings(attack),
+        num_searches=attack.searches,
+        num_episodes=attack.episodes,
+    )
+    of_searches = states, runs, bounds, purpose
+    with progress_bar(description, attack.generations + 1, "generation") as bar:
+        found = phase.start(*of_searches)
+        for number in range(attack.generations):
+            lowest = jax.block_until_ready(found.fitness).min(-1).mean()
+            bar.set_postfix({"return": f"{lowest:.0f}"})
+            bar.update()
+            found = phase.generation(number, found, *of_searches)
+        vectors, returns = jax.tree.map(np.asarray, jax.vmap(best)(found))
+        bar.update()
+    return vectors, returns
 
 
 def find(
@@ -76,7 +123,7 @@ def find(
     for purpose, targets in wanted.items():
         for program, group in by_program(targets).items():
             states = [pretrained[pretraining_key(run)] for run in group.values()]
-            _search(out, env, program.base, purpose, group, sweep.stack(states))
+            _find(out, env, program.base, purpose, group, sweep.stack(states))
 
 
 def by_program(targets: dict[Target, Run]) -> dict[OfflineProgram, dict[Target, Run]]:
@@ -90,7 +137,7 @@ def by_program(targets: dict[Target, Run]) -> dict[OfflineProgram, dict[Target, 
     }
 
 
-def _search(
+def _find(
     out: Path,
     env: Env,
     base: str,
@@ -98,29 +145,19 @@ def _search(
     targets: dict[Target, Run],
     states: Any,
 ) -> None:
-    """All searches of one program, with a bar, and their files."""
+    """The sets of one program's policies, and their files."""
     members = list(targets.values())
     config = members[0].config
-    search = sweep.attack_phase(
+    vectors, returns = search(
+        f"attacks for {purpose}",
         AGENTS[base],
         env,
-        settings(config),
-        num_searches=config.attack.searches,
-        num_episodes=config.attack.episodes,
+        config.attack,
+        states,
+        sweep.stack([study.offline_run(run) for run in members]),
+        jnp.array([target.bound for target in targets]),
+        PURPOSES.index(purpose),
     )
-    runs = sweep.stack([study.offline_run(run) for run in members])
-    bounds = jnp.array([target.bound for target in targets])
-    of_searches = states, runs, bounds, PURPOSES.index(purpose)
-    generations = config.attack.generations
-    with progress_bar(f"attacks for {purpose}", generations + 1, "generation") as bar:
-        found = search.start(*of_searches)
-        for number in range(generations):
-            lowest = jax.block_until_ready(found.fitness).min(-1).mean()
-            bar.set_postfix({"return": f"{lowest:.0f}"})
-            bar.update()
-            found = search.generation(number, found, *of_searches)
-        vectors, returns = jax.tree.map(np.asarray, jax.vmap(best)(found))
-        bar.update()
     (out / "attacks").mkdir(exist_ok=True)
     about = config.attack.to_dict()
     for target, run, of_vectors, of_returns in zip(
@@ -136,6 +173,28 @@ def _search(
             policy=" ".join(f"{name}={value}" for name, value in labels.items()),
         )
         attack_sets.save(target.path(out, purpose), found)
+
+
+def check_given(env: Env, runs: list[Run]) -> None:
+    """Checks the files that runs name before anything trains.
+
+    Raises:
+      AttackSetError: one is for another world.
+      ConfigError: one was found within another bound.
+    """
+    named = {
+        (run.config.perturbation.attack_set, run.config.perturbation.bound)
+        for run in runs
+        if run.config.perturbation.attack_set
+    }
+    for path, bound in named:
+        width = env.spec.action_dim
+        found = attack_sets.load(path, env_name=env.name, action_dim=width)
+        if found.bound != bound:
+            raise ConfigError(
+                f"perturbation.bound is {bound}; it must be that of "
+                f"perturbation.attack_set {path}, {found.bound}"
+            )
 
 
 def load(out: Path, env: Env, run: Run, number: int, purpose: str) -> np.ndarray:

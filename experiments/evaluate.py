@@ -1,199 +1,198 @@
 """Evaluates the policies of a sweep or of a collection, and films one.
 
     python -m experiments.evaluate --checkpoint=runs/quickstart --episodes=100 \
+      [--conditions=normal,random,adversarial,pgd --bound=0.3 --attack_set=FILE] \
       [--out=returns.json] [--video=out.mp4 --run=0]
 
 A checkpoint is OUT/checkpoints/GROUP/NUMBER; without the number the last one, and OUT
 alone stands for all groups. Policies act greedily. Prints two tables in Markdown: mean
-raw return of every run, with its standard error over episodes, and the mean over seeds
-with the standard error over seeds; the D4RL score beside each.
+raw return of every run, and the mean over runs that differ in their seed alone, with
+the standard error in both its kinds; the D4RL score beside each.
+
+Under a condition but `normal` every episode is perturbed, and attacks are made against
+the policy that a run started from: a study's pretrained one, a collection's own. A
+study has its attack sets in OUT/attacks; for a collection `experiments.attack` makes
+one.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
-from experiments import folders, policies
+from experiments import folders, inspection
+from experiments.attack_sets import PURPOSES
 from experiments.command_line import OUT, cache_compilations, fail
+from experiments.configs import attack
+from experiments.films import check_video, film, nth_run
+from experiments.inspection import EPISODES, RUN, VIDEO, Row
 from experiments.policies import Policies
 from experiments.progress import progress_bar
-from experiments.settings import ConfigError
+from experiments.settings import ConfigError, check_name
 from rpex_jax import results, sweep
-from rpex_jax.data import scores
-from rpex_jax.data.statistics import standardise
-from rpex_jax.envs import TASKS, Env, rendering, tasks
+from rpex_jax.data import attack_sets
+from rpex_jax.data.attack_sets import AttackSet, AttackSetError
+from rpex_jax.envs import Env
 from rpex_jax.envs.rendering import RenderingError
-from rpex_jax.training import evaluation
-from rpex_jax.training.run import stream
+from rpex_jax.training.conditions import CONDITIONS, Attacked
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "What to evaluate.")
-_EPISODES = flags.DEFINE_integer("episodes", 100, "Episodes of each run.", 1)
-_VIDEO = flags.DEFINE_string("video", None, "Film an episode; its file, out.mp4.")
-_RUN = flags.DEFINE_integer("run", 0, "Which run to film, counted as in the table.", 0)
+_CONDITIONS = flags.DEFINE_list("conditions", ["normal"], ", ".join(CONDITIONS))
+_BOUND = flags.DEFINE_float(
+    "bound", None, "Of perturbations; by default that of the attack set or study."
+)
+_ATTACK_SET = flags.DEFINE_string("attack_set", None, "File for adversarial.")
 
-# condition: (agent, env, num_episodes=) -> evaluate(agent_state, statistics, run, step)
-CONDITIONS: dict[str, Callable[..., Callable]] = {"normal": evaluation.make_evaluate}
-
-
-class Row(NamedTuple):
-    """The episodes of one run under one condition."""
-
-    labels: dict[str, Any]
-    condition: str
-    step: int
-    returns: list[float]
+SET_OF_EVALUATION = PURPOSES[1]  # training has not seen it
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
-    if _CHECKPOINT.value is None:
-        raise app.UsageError("--checkpoint must name what to evaluate")
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it reads
+    logging.set_verbosity(logging.ERROR)  # Orbax warns of every folder it reads
+    conditions = _CONDITIONS.value
     try:
-        env, groups = policies.load(Path(_CHECKPOINT.value))
-        if _VIDEO.value:
-            check_video(env, groups, Path(_VIDEO.value), _RUN.value)
-    except (ConfigError, RenderingError) as error:
+        for condition in conditions:
+            check_name("--conditions", condition, CONDITIONS)
+        env, groups = inspection.load(argv)
+        given = read_attack_set(env, _ATTACK_SET.value, _BOUND.value)
+        attacked = [
+            attacks_on(env, group, conditions, _BOUND.value, given) for group in groups
+        ]
+        filmed, run = nth_run(groups, RUN.value)
+        if VIDEO.value:
+            check_video(env, Path(VIDEO.value))
+    except (ConfigError, AttackSetError, RenderingError) as error:
         fail(error)
     cache_compilations()
-    rows = evaluate(env, groups, _EPISODES.value)
+    rows = evaluate(env, groups, EPISODES.value, conditions, attacked)
     print(report(env.name, rows))
     if OUT.value:
         about = folders.provenance("experiments.evaluate")
         content = {"env": env.name, "rows": [row._asdict() for row in rows]} | about
         results.write_atomically(Path(OUT.value), json.dumps(content, indent=1) + "\n")
-    if _VIDEO.value:
-        film(env, *nth_run(groups, _RUN.value), Path(_VIDEO.value))
-        print(f"video: {_VIDEO.value}")
+    if VIDEO.value:
+        film(env, filmed, run, {Path(VIDEO.value): np.zeros(env.spec.action_dim)})
+        print(f"video: {VIDEO.value}")
 
 
-def evaluate(env: Env, groups: list[Policies], episodes: int) -> list[Row]:
-    """Every run under every condition; the randomness is that of the run and step."""
+def read_attack_set(
+    env: Env, path: str | None, bound: float | None
+) -> AttackSet | None:
+    """The set that the user gives, if any.
+
+    Raises:
+      AttackSetError: it cannot be used in the environment.
+      ConfigError: the bound is none, or not the set's.
+    """
+    if bound is not None:
+        inspection.check_bound("--bound", bound)
+    if path is None:
+        return None
+    given = attack_sets.load(path, env_name=env.name, action_dim=env.spec.action_dim)
+    if bound not in (None, given.bound):
+        raise ConfigError(
+            f"--bound is {bound:g}, but {path} was found within {given.bound:g}; leave "
+            "--bound out"
+        )
+    return given
+
+
+def attacks_on(
+    env: Env,
+    group: Policies,
+    conditions: list[str],
+    bound: float | None,
+    given: AttackSet | None,
+) -> Attacked:
+    """What the runs of a group are evaluated against.
+
+    Raises:
+      AttackSetError: the study's own set cannot be used.
+      ConfigError: there is none.
+    """
+    pretrained, count = group.pretrained, len(group.labels)
+    bounds = [target.bound for target in pretrained.targets]
+    bounds = bounds or [attack.get_config().bound] * count
+    if bound or given:
+        bounds = [bound or given.bound] * count
+    members = np.zeros((count, 1, env.spec.action_dim))
+    if given:
+        members = np.stack([given.vectors] * count)
+    elif "adversarial" in conditions:
+        if not pretrained.targets:
+            raise ConfigError(
+                "--conditions has adversarial, and a collection has no attack set; "
+                "--attack_set must name one that experiments.attack made"
+            )
+        paths = [
+            target._replace(bound=bounds[i]).path(pretrained.out, SET_OF_EVALUATION)
+            for i, target in enumerate(pretrained.targets)
+        ]
+        where = {"env_name": env.name, "action_dim": env.spec.action_dim}
+        members = np.stack([attack_sets.load(p, **where).vectors for p in paths])
+    return Attacked(
+        np.array(bounds), jnp.asarray(members), pretrained.states, pretrained.configs
+    )
+
+
+def evaluate(
+    env: Env,
+    groups: list[Policies],
+    episodes: int,
+    conditions: list[str] = ("normal",),
+    attacked: list[Attacked] | None = None,
+) -> list[Row]:
+    """Every run under every condition; the randomness is that of the run and step.
+
+    `attacked`, one for each group, may be left out where all is normal.
+    """
     rows = []
-    total = sum(len(group.labels) for group in groups) * len(CONDITIONS) * episodes
+    total = sum(len(group.labels) for group in groups) * len(conditions) * episodes
     with progress_bar(f"evaluate {env.name}", total, "episode") as bar:
-        for group in groups:
-            for condition, make in CONDITIONS.items():
-                of_run = make(group.agent, env, num_episodes=episodes)
-                returns = jax.jit(jax.vmap(of_run))(
-                    group.states, group.statistics, group.runs, group.step
-                )
-                returns = np.asarray(returns, np.float64).tolist()
-                steps = group.step.tolist()
-                rows += [
-                    Row(labels, condition, step, of_episodes)
-                    for labels, step, of_episodes in zip(
-                        group.labels, steps, returns, strict=True
-                    )
-                ]
-                bar.update(len(group.labels) * episodes)
+        for i, group in enumerate(groups):
+            for condition in conditions:
+                against = attacked[i] if attacked else None
+                new = inspection.rows_under(condition, env, group, episodes, against)
+                rows += new
+                bar.update(len(new) * episodes)
     return rows
 
 
 def report(env_name: str, rows: list[Row]) -> str:
     """The table of runs and, where a run has several seeds, the one over seeds."""
-    scored = ("score",) if scores.has_reference(env_name) else ()
-
-    def score(returns):
-        if not scored:
-            return []
-        return [f"{scores.normalised_score(env_name, np.mean(returns)):.1f}"]
-
-    names = list(dict.fromkeys(name for row in rows for name in row.labels))
-    table = [
-        [str(row.labels.get(name, "")) for name in names]
-        + [str(row.step), row.condition, in_short(row.returns)]
-        + score(row.returns)
-        for row in rows
-    ]
-    text = results.markdown_table(
-        [*names, "step", "condition", "return", *scored], table
-    )
+    text = inspection.table(env_name, rows)
+    names = [name for name in inspection.label_names(rows) if name != "seed"]
     over_seeds = sweep.group_by(
         rows,
         lambda row: (
-            *(str(row.labels.get(name, "")) for name in names if name != "seed"),
-            str(row.step),
-            row.condition,
+            *inspection.label_cells(row.labels, names),
+            *inspection.condition_cells(row),
         ),
     )
     if all(len(members) == 1 for members in over_seeds.values()):
         return text
-    names.remove("seed")
-    table = []
-    for labels, members in over_seeds.items():
+    lines = []
+    for line, members in over_seeds.items():
+        pooled = [value for row in members for value in row.returns]
         means = [np.mean(row.returns) for row in members]
-        table.append([*labels, str(len(means)), in_short(means), *score(means)])
-    header = [*names, "step", "condition", "seeds", "return", *scored]
-    return f"{text}\n\n{results.markdown_table(header, table)}"
-
-
-def in_short(returns: list[float]) -> str:
-    """'mean ± standard error'."""
-    summary = results.summarise(returns)
-    return f"{summary.mean:.1f} ± {summary.standard_error:.1f}"
-
-
-def nth_run(groups: list[Policies], number: int) -> tuple[Policies, int]:
-    """The group of a run, counted over all groups, and its place there."""
-    places = [(group, run) for group in groups for run in range(len(group.labels))]
-    if number >= len(places):
-        raise ConfigError(f"--run is {number}; there are {len(places)}, from 0")
-    return places[number]
-
-
-def check_video(env: Env, groups: list[Policies], path: Path, run: int) -> None:
-    """Raises an error in one sentence if the film could not be made in the end."""
-    if env.name not in TASKS:
-        raise ConfigError(
-            f"--video needs one of {', '.join(TASKS)}; {env.name} moves elsewhere"
+        of_episodes, of_runs = results.summarise(pooled), results.summarise(means)
+        lines.append(
+            [
+                *line,
+                f"{of_runs.count}",
+                f"{of_runs.mean:.1f}",
+                f"{of_episodes.standard_error:.1f}",
+                f"{of_runs.standard_error:.1f}",
+                inspection.score_cell(env_name, means),
+            ]
         )
-    if path.suffix != ".mp4" or not path.absolute().parent.is_dir():
-        raise ConfigError(
-            f"--video is {path}; it must end in .mp4, in a folder there is"
-        )
-    nth_run(groups, run)
-    rendering.find_backend()
-
-
-def film(env: Env, group: Policies, run: int, path: Path) -> None:
-    """Films the first episode of an evaluation."""
-    positions, ended = jax.jit(lambda: episode(env, group, run))()
-    length = int(np.argmax(ended)) + 1
-    model = tasks.load_model(TASKS[env.name])
-    dt = TASKS[env.name].frame_skip * model.opt.timestep
-    rendering.write_video(path, model, np.asarray(positions)[:length], dt)
-
-
-def episode(env: Env, group: Policies, run: int) -> tuple[jax.Array, jax.Array]:
-    """Positions of an episode, [time_limit, nq], and where it ends, [time_limit]."""
-    state, statistics, config, step = sweep.take(
-        (group.states, group.statistics, group.runs, group.step), run
+    header = [*names, "step", "condition", "bound", "seeds", "return"]
+    header += ["SE of pooled episodes", "SE of runs", "score"]
+    return (
+        f"{text}\n\n{results.markdown_table(header, lines)}\n\n"
+        "SE: standard error of the mean. Of pooled episodes, as arXiv 2510.13358, it\n"
+        "leaves out that the episodes of a run have its policy in common."
     )
-    key = jax.random.fold_in(stream(config, "evaluation"), step)
-    key_reset, key_act = jax.random.split(key)
-
-    def one_step(env_state, time):
-        observation = standardise(env_state.observation, statistics)
-        action = group.agent.act(
-            jax.random.fold_in(key_act, time),
-            state,
-            observation,
-            config.agent,
-            greedy=True,
-        )
-        env_state = env.step(env_state, action)
-        ended = env_state.terminated | env_state.truncated
-        return env_state, (env_state.physics.qpos, ended | (time == env.time_limit - 1))
-
-    times = jax.numpy.arange(env.time_limit)
-    return jax.lax.scan(one_step, env.reset(key_reset), times)[1]
 
 
 if __name__ == "__main__":

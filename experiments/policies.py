@@ -1,7 +1,7 @@
 """Trained policies, from the checkpoints of a sweep or of a collection."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,10 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from experiments import kinds, study
-from experiments.settings import ConfigError
+from experiments.attack_sets import Target
+from experiments.configs import collect
+from experiments.configs.default import default_config
+from experiments.settings import ConfigError, flatten
 from experiments.study import Run, by_pretraining, pretraining_key
 from rpex_jax import checkpoints, sweep
 from rpex_jax.agents import AGENTS
@@ -24,6 +27,16 @@ from rpex_jax.training.run import RunConfig, stream
 from rpex_jax.types import Agent, Array
 
 
+class Pretrained(NamedTuple):
+    """The policies that runs started from and are attacked by; [runs, ...]."""
+
+    agent: Agent
+    states: Any  # of the agent
+    configs: Any  # of the agent
+    out: Path  # the folder of the study or collection
+    targets: list[Target]  # per run, of the study's attacks; a collection has none
+
+
 class Policies(NamedTuple):
     """Runs that one program trained, and all that it takes to act; [runs, ...]."""
 
@@ -33,6 +46,7 @@ class Policies(NamedTuple):
     statistics: ObservationStatistics
     runs: RunConfig
     step: Array  # [runs]
+    pretrained: Pretrained
 
 
 def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
@@ -43,7 +57,7 @@ def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
         or `OUT` for the last of every group.
 
     Raises:
-      ConfigError: there is no such checkpoint.
+      ConfigError: there is no such checkpoint, or it is of something else.
     """
     checkpoint = checkpoint.absolute()
     outs = (checkpoint, *checkpoint.parents[1:3])
@@ -59,8 +73,17 @@ def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
             "checkpoints/GROUP/NUMBER"
         )
     config = ConfigDict(_with_tuples(json.loads((out / "config.json").read_text())))
+    is_study = "sweep" in config
+    expected = default_config() if is_study else collect.get_config()
+    names = [name for name, _ in flatten(config)]
+    for name, _ in flatten(expected):
+        if name not in names and not name.startswith("corruptions."):
+            raise ConfigError(
+                f"--checkpoint is {checkpoint}, but {out / 'config.json'} has no "
+                f"{name!r}; it must be of a sweep or a collection of this version"
+            )
     env = study.make_env(config)
-    load_group = _load_of_study if "sweep" in config else _load_collected
+    load_group = _load_of_study if is_study else _load_collected
     return env, [load_group(config, env, *group) for group in last.items()]
 
 
@@ -77,16 +100,18 @@ def _load_collected(
     runs, agent = sweep.stack([kinds.sac_run(config)]), AGENTS["sac"]
     state = _restore_offline(agent, env, runs, folder, number)
     labels = [{"policy": folder.name, "seed": config.seed}]
-    return Policies(labels, agent, state.agent, state.statistics, runs, state.step)
+    return _itself(labels, agent, state, runs, folder, [])
 
 
 def _load_of_study(config: ConfigDict, env: Env, folder: Path, number: int) -> Policies:
     phase, _, place = folder.name.partition("-")
     members = study.expand_grid(config)
-    pretrainings = [group[0] for group in by_pretraining(members).values()]
+    starts = by_pretraining(members)
+    pretrainings = [group[0] for group in starts.values()]
+    numbers = {key: number for number, key in enumerate(starts)}
     if phase == "offline":
         members = _groups(pretrainings, study.offline_program)[int(place)]
-        return _load_pretrained(members, env, folder, number)
+        return _load_pretrained(members, env, folder, number, numbers)
     members = _groups(members, study.online_program)[int(place)]
     keys = [pretraining_key(run) for run in members]
     pretrained = {}
@@ -95,27 +120,35 @@ def _load_of_study(config: ConfigDict, env: Env, folder: Path, number: int) -> P
         if set(of_group) & set(keys):
             source = folder.with_name(f"offline-{other}")
             last = max(int(p.name) for p in source.iterdir() if p.name.isdigit())
-            loaded = _load_pretrained(group, env, source, last)
+            loaded = _load_pretrained(group, env, source, last, numbers)
             states = OfflineState(loaded.states, loaded.statistics, loaded.step)
             pretrained |= {k: sweep.take(states, i) for i, k in enumerate(of_group)}
-    return _load_online(
-        members, env, folder, number, sweep.stack([pretrained[key] for key in keys])
-    )
+    states = sweep.stack([pretrained[key] for key in keys])
+    return _load_online(members, env, folder, number, numbers, states)
 
 
 def _load_pretrained(
-    members: list[Run], env: Env, folder: Path, number: int
+    members: list[Run],
+    env: Env,
+    folder: Path,
+    number: int,
+    numbers: dict[Hashable, int],
 ) -> Policies:
     agent = AGENTS[study.offline_program(members[0]).base]
     runs = sweep.stack([study.offline_run(run) for run in members])
     state = _restore_offline(agent, env, runs, folder, number)
     names = ("base", "corruption", "seed")
     labels = [{name: run.labels[name] for name in names} for run in members]
-    return Policies(labels, agent, state.agent, state.statistics, runs, state.step)
+    return _itself(labels, agent, state, runs, folder, _targets(members, numbers))
 
 
 def _load_online(
-    members: list[Run], env: Env, folder: Path, number: int, pretrained: OfflineState
+    members: list[Run],
+    env: Env,
+    folder: Path,
+    number: int,
+    numbers: dict[Hashable, int],
+    states: OfflineState,
 ) -> Policies:
     program = study.online_program(members[0])
     base = AGENTS[program.base]
@@ -137,11 +170,38 @@ def _load_online(
         )
         return online.start(state, env, make_buffer(program.capacity, 1), run)
 
-    like = jax.eval_shape(jax.vmap(start), pretrained, runs)
+    like = jax.eval_shape(jax.vmap(start), states, runs)
     state = checkpoints.restore(folder, number, like)
     agent = online_agent(program.method, base)
     labels = [run.labels for run in members]
-    return Policies(labels, agent, state.agent, pretrained.statistics, runs, state.step)
+    configs = sweep.stack([study.offline_run(run).agent for run in members])
+    targets = _targets(members, numbers)
+    pretrained = Pretrained(base, states.agent, configs, folder.parents[1], targets)
+    return Policies(
+        labels, agent, state.agent, states.statistics, runs, state.step, pretrained
+    )
+
+
+def _itself(
+    labels: list[dict],
+    agent: Agent,
+    state: OfflineState,
+    runs: RunConfig,
+    folder: Path,
+    targets: list[Target],
+) -> Policies:
+    """Policies that started from nothing: attacks are made against themselves."""
+    itself = Pretrained(agent, state.agent, runs.agent, folder.parents[1], targets)
+    return Policies(
+        labels, agent, state.agent, state.statistics, runs, state.step, itself
+    )
+
+
+def _targets(members: list[Run], numbers: dict[Hashable, int]) -> list[Target]:
+    return [
+        Target(numbers[pretraining_key(run)], run.config.perturbation.bound)
+        for run in members
+    ]
 
 
 def _restore_offline(

@@ -34,6 +34,7 @@ from experiments.study import (
 from rpex_jax import checkpoints, results, sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.data import sources
+from rpex_jax.data.attack_sets import AttackSetError
 from rpex_jax.data.dataset import DatasetError
 from rpex_jax.envs import Env
 from rpex_jax.methods import online_agent
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
     out = Path(OUT.value or f"runs/{study_name}")
     try:
         run_study(config, out, resume=_RESUME.value)
-    except (settings.ConfigError, DatasetError) as error:
+    except (settings.ConfigError, DatasetError, AttackSetError) as error:
         fail(error)
 
 
@@ -73,7 +74,7 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     """Trains all runs of a study and leaves its results folder.
 
     Raises:
-      ConfigError, DatasetError: before anything is compiled.
+      ConfigError, DatasetError, AttackSetError: before anything is compiled.
     """
     runs = study.expand_grid(config)
     env = study.make_env(config)
@@ -84,6 +85,7 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     )
     study.check_widths(env, dataset, config.data.source)
     study.check_prefill(runs, len(dataset.transitions.rewards))
+    attack_sets.check_given(env, runs)
     folders.prepare(out, config, resume)
     if config.note:
         print(f"Note: {config.note}.")

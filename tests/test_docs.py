@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/extending.md", "docs/gymnasium.md"]
+PAGES = ["README.md", "docs/extending.md", "docs/gymnasium.md", "docs/attacks.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -286,6 +286,11 @@ def test_a_set_of_another_world_is_refused(finished):
     other.write_text(json.dumps(saved | {"env": "Hopper-v4"}))
     with config.unlocked():
         config.perturbation.attack_set = str(other)
-    run = study.expand_grid(config)[1]
+    runs = study.expand_grid(config)
     with pytest.raises(AttackSetError, match=r"other\.json"):
-        attack_sets.load(out, diagnostic.target_reward(), run, 0, "training")
+        attack_sets.check_given(diagnostic.target_reward(), runs)
+    other.write_text(json.dumps(saved | {"bound": 0.5}))
+    with pytest.raises(ConfigError, match=r"bound is 0\.3; .*other\.json, 0\.5"):
+        attack_sets.check_given(diagnostic.target_reward(), runs)
+    other.write_text(json.dumps(saved))
+    attack_sets.check_given(diagnostic.target_reward(), runs)

@@ -1,5 +1,7 @@
 """Evaluation of checkpoints: the evaluator's numbers, in tables that add up."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import evaluate, policies, study
+from experiments import evaluate, films, policies, study
 from experiments import sweep as program
-from experiments.evaluate import Row
+from experiments.inspection import Row
 from experiments.settings import ConfigError
 from rpex_jax import results
+from rpex_jax.data import attack_sets
+from rpex_jax.data.attack_sets import AttackSet, AttackSetError
 from rpex_jax.envs import TASKS, rendering, tasks
+from rpex_jax.training.conditions import CONDITIONS
 from tests import diagnostic
 from tests.experiments.tiny import tiny_config, write_data
 
@@ -31,6 +36,9 @@ def finished(tmp_path_factory):
     config.sweep.method = ("direct",)
     config.sweep.corruption = ("observation",)
     config.sweep.axes = ("online.rate=0.1,0.2",)
+    config.evaluation.conditions = CONDITIONS
+    config.attack.searches, config.attack.population_size = 2, 4
+    config.attack.generations = 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "make_env", lambda config: diagnostic.target_reward())
         program.run_study(config.lock(), folder / "out", resume=False)
@@ -60,6 +68,93 @@ def test_the_numbers_of_a_sweep_come_back(finished, group):
         assert ours.items() <= theirs.items()
 
 
+def test_attacks_of_a_study_come_back(finished):
+    """Random, the study's own sets and PGD on the policy that a run started from."""
+    out, rows = finished
+    env, groups = policies.load(out)
+    attacked = [
+        evaluate.attacks_on(env, group, CONDITIONS, None, None) for group in groups
+    ]
+    got = evaluate.evaluate(env, groups, 2, CONDITIONS, attacked)
+    told = [row for row in rows if row["phase"] == "pretrained"]
+    told += [row for row in rows if row["phase"] == "online" and row["chunk"] == 2]
+    expected = [row[f"returns/{name}"] for row in told for name in CONDITIONS[1:]]
+    ours = {
+        (tuple(row.labels.items()), row.condition): row.returns
+        for row in got
+        if row.condition != "normal"
+    }
+    labels = [label for group in groups for label in group.labels]
+    ours = [ours[tuple(x.items()), name] for x in labels for name in CONDITIONS[1:]]
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    assert {row.bound for row in got if row.condition != "normal"} == {0.3}
+
+
+def test_a_set_of_the_user_is_met_in_turn(finished, tmp_path):
+    """The set decides the bound; each of its members is met in every other episode."""
+    out, _ = finished
+    vectors = np.array([[0.5], [0.0]])
+    found = AttackSet("target_reward", 0.5, vectors, np.zeros(2), {}, "a policy")
+    attack_sets.save(tmp_path / "set.json", found)
+    env, groups = policies.load(out / "checkpoints" / "offline-0")
+    given = evaluate.read_attack_set(env, str(tmp_path / "set.json"), None)
+    attacked = evaluate.attacks_on(env, groups[0], ["adversarial"], None, given)
+    np.testing.assert_array_equal(attacked.bound, [0.5, 0.5])
+    names = ["normal", "adversarial"]
+    normal, hit = np.split(
+        np.array(
+            [r.returns for r in evaluate.evaluate(env, groups, 4, names, [attacked])]
+        ),
+        2,
+    )
+    np.testing.assert_array_equal(hit[:, 1::2], normal[:, 1::2])
+    assert (hit[:, ::2] != normal[:, ::2]).any()
+
+
+@pytest.mark.parametrize(
+    ("path", "bound", "problem"),
+    [
+        (None, 0.0, r"--bound is 0.0; it must lie in \(0, 1\]"),
+        (None, 1.5, r"--bound is 1.5; it must lie in \(0, 1\]"),
+        ("good.json", 0.3, r"--bound is 0.3, but .*good.json was found within 0.5"),
+        ("wide.json", None, r"wide.json has 'vectors' of 2 actions; .* has 1"),
+        ("other.json", None, r"other.json has 'Hopper-v4' as 'env'; .*'target_reward'"),
+        ("none.json", None, r"none.json cannot be read"),
+    ],
+)
+def test_attack_sets_that_do_not_fit(tmp_path, path, bound, problem):
+    env = diagnostic.target_reward()
+    found = AttackSet("target_reward", 0.5, np.zeros((1, 1)), np.zeros(1), {}, "")
+    attack_sets.save(tmp_path / "good.json", found)
+    attack_sets.save(tmp_path / "wide.json", found._replace(vectors=np.zeros((1, 2))))
+    attack_sets.save(tmp_path / "other.json", found._replace(env="Hopper-v4"))
+    with pytest.raises((ConfigError, AttackSetError), match=problem):
+        evaluate.read_attack_set(env, path and str(tmp_path / path), bound)
+
+
+def test_a_set_that_the_study_has_not_made(finished):
+    """At another bound than the study's; and a collection makes none at all."""
+    env, (group,) = policies.load(finished[0] / "checkpoints" / "offline-0")
+    with pytest.raises(AttackSetError, match=r"policy-0-bound-0.7-evaluation"):
+        evaluate.attacks_on(env, group, ["adversarial"], 0.7, None)
+    collected = group._replace(pretrained=group.pretrained._replace(targets=[]))
+    with pytest.raises(ConfigError, match="--attack_set must name one"):
+        evaluate.attacks_on(env, collected, ["adversarial"], None, None)
+    attacked = evaluate.attacks_on(env, collected, ["pgd"], None, None)
+    np.testing.assert_array_equal(attacked.bound, [0.3, 0.3])
+
+
+def test_a_folder_of_something_else(finished, tmp_path):
+    """A config.json that is no sweep's or collection's, or an older version's."""
+    shutil.copytree(finished[0] / "checkpoints", tmp_path / "checkpoints")
+    config = json.loads((finished[0] / "config.json").read_text())
+    del config["perturbation"]
+    for content, lacking in ((config, "'perturbation"), ({}, "'")):
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        with pytest.raises(ConfigError, match=f"config.json has no {lacking}"):
+            policies.load(tmp_path)
+
+
 def test_a_folder_stands_for_all_its_groups(finished):
     out, _ = finished
     _, groups = policies.load(out)
@@ -83,58 +178,56 @@ def test_a_checkpoint_that_is_not_there(finished, place):
 
 
 def test_the_tables():
-    """Standard errors over episodes, then over seeds; D4RL scores of means."""
+    """Standard errors over episodes, pooled and over runs; D4RL scores of means."""
     rows = [
-        Row({"base": "iql", "seed": seed}, "normal", 10, returns)
+        Row({"base": "iql", "seed": seed}, "random", 0.3, 10, returns)
         for seed, returns in enumerate([[0.0, 2.0], [4.0, 4.0]])
     ]
+    text = evaluate.report("Hopper-v4", rows)
     assert (
-        evaluate.report("Hopper-v4", rows)
-        == """\
-| base | seed | step | condition | return | score |
-| --- | --- | --- | --- | --- | --- |
-| iql | 0 | 10 | normal | 1.0 ± 1.0 | 0.7 |
-| iql | 1 | 10 | normal | 4.0 ± 0.0 | 0.7 |
-
-| base | step | condition | seeds | return | score |
-| --- | --- | --- | --- | --- | --- |
-| iql | 10 | normal | 2 | 2.5 ± 1.5 | 0.7 |"""
+        """\
+| base | seed | step | condition | bound | return | score |
+| --- | --- | --- | --- | --- | --- | --- |
+| iql | 0 | 10 | random | 0.3 | 1.0 ± 1.0 | 0.7 |
+| iql | 1 | 10 | random | 0.3 | 4.0 ± 0.0 | 0.7 |
+"""
+        in text
     )
-    assert (
-        evaluate.report("Pendulum-v1", rows[:1])
-        == """\
-| base | seed | step | condition | return |
-| --- | --- | --- | --- | --- |
-| iql | 0 | 10 | normal | 1.0 ± 1.0 |"""
-    )
+    pooled = np.std([0.0, 2.0, 4.0, 4.0], ddof=1) / 2
+    assert f"| iql | 10 | random | 0.3 | 2 | 2.5 | {pooled:.1f} | 1.5 | 0.7 |" in text
+    assert "| seeds | return | SE of pooled episodes | SE of runs | score |" in text
+    (row,) = (row._replace(condition="normal", bound=None) for row in rows[:1])
+    text = evaluate.report("Pendulum-v1", [row])
+    assert "| iql | 0 | 10 | normal |  | 1.0 ± 1.0 |  |" in text
+    assert "pooled" not in text
 
 
 def test_which_run_is_filmed(finished):
     """Counted over the groups, as in the table."""
     _, groups = policies.load(finished[0])
-    assert evaluate.nth_run(groups, 1) == (groups[0], 1)
-    assert evaluate.nth_run(groups, 5) == (groups[1], 3)
+    assert films.nth_run(groups, 1) == (groups[0], 1)
+    assert films.nth_run(groups, 5) == (groups[1], 3)
     with pytest.raises(ConfigError, match="--run is 6; there are 6"):
-        evaluate.nth_run(groups, 6)
+        films.nth_run(groups, 6)
 
 
 def test_films_that_cannot_be(finished, tmp_path, monkeypatch):
     """Before anything is evaluated: what is wrong, and what to install."""
-    env, groups = policies.load(finished[0])
+    env, _ = policies.load(finished[0])
     with pytest.raises(ConfigError, match="target_reward"):
-        evaluate.check_video(env, groups, tmp_path / "a.mp4", 0)
+        films.check_video(env, tmp_path / "a.mp4")
     env = env._replace(name="Hopper-v4")
     for path in ("a.gif", "no/such/a.mp4"):
         with pytest.raises(ConfigError, match=r"must end in \.mp4"):
-            evaluate.check_video(env, groups, Path(path), 0)
+            films.check_video(env, Path(path))
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr(rendering, "BACKENDS", ("nonsense",))
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", object())
     with pytest.raises(rendering.RenderingError, match="libegl1 and libgl1-mesa-dri"):
-        evaluate.check_video(env, groups, tmp_path / "a.mp4", 0)
+        films.check_video(env, tmp_path / "a.mp4")
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(rendering.RenderingError, match="imageio-ffmpeg"):
-        evaluate.check_video(env, groups, tmp_path / "a.mp4", 0)
+        films.check_video(env, tmp_path / "a.mp4")
 
 
 def test_a_video_shows_the_movement(tmp_path):
