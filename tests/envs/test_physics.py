@@ -11,8 +11,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from rpex_jax.envs import tasks
+from rpex_jax.envs import make, physics, tasks
 from rpex_jax.envs.physics import PhysicsState, host_engine
+from rpex_jax.training.evaluation import episode_returns
 
 TASK = tasks.TASKS["Hopper-v4"]
 MODEL = tasks.load_model(TASK)
@@ -147,6 +148,53 @@ def test_unsound_state_is_nan_and_alone(
         np.testing.assert_array_equal(readings[others], wanted[others])
     assert not list(tmp_path.iterdir()), "MuJoCo wrote its log"
     assert "unstable" not in "".join(capfd.readouterr())
+
+
+@pytest.fixture
+def simulated(monkeypatch):
+    """How many states each call of `rollout` simulates, as a list that grows."""
+    pool, counts = physics._pool(), []
+
+    class Counting:
+        nthread = pool.nthread
+
+        def rollout(self, models, *args, **kwargs):
+            counts.append(len(models))
+            return pool.rollout(models, *args, **kwargs)
+
+    monkeypatch.setattr(physics, "_pool", Counting)
+    return counts
+
+
+def test_what_is_not_finite_is_not_simulated(simulated):
+    """The others come back as if it were not there, and in their places."""
+    state, control = states(6)
+    step = jax.vmap(engine("rollout"))
+    clean = jax.block_until_ready(step(state, control))
+    bad = jnp.array([True, False, False, True, False, True])
+    some = state._replace(qvel=jnp.where(bad[:, None], jnp.nan, state.qvel))
+    after = jax.block_until_ready(step(some, control))
+    none = jax.block_until_ready(step(state, control * jnp.nan))
+    assert simulated == [6, 3]
+    np.testing.assert_array_equal(after.qpos[~bad], clean.qpos[~bad])
+    assert np.isnan(after.qpos[bad]).all() and np.isnan(none.qpos).all()
+
+
+def test_an_evaluation_does_not_simulate_what_has_ended(simulated):
+    """Of 12 falling Hoppers each is simulated until it falls, and no longer."""
+    env = make("Hopper-v4")
+    starts = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 12))
+    actions = jnp.linspace(-1, 1, 12)[:, None] * jnp.array([1.0, -1.0, 1.0])
+    jax.block_until_ready(episode_returns(env, starts, lambda time, seen: actions))
+    lengths, states_, alive = np.zeros(12, int), starts, np.ones(12, bool)
+    number = len(simulated)
+    while alive.any():
+        lengths += alive
+        states_ = jax.vmap(env.step)(states_, actions)
+        alive &= ~np.asarray(states_.terminated)
+    assert len(set(lengths)) > 1
+    expected = [(lengths > time).sum() for time in range(lengths.max())]
+    assert simulated[:number] == expected
 
 
 def test_one_bad_substep_out_of_many_is_seen():
