@@ -1,1 +1,1 @@
-"""What goes wrong with data and actions: corruption of what is stored."""
+"""What goes wrong: corruption of what is stored, perturbation of what is executed."""
