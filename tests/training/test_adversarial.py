@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpex_jax import envs, sweep
+from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.agents.td3 import TD3Config
 from rpex_jax.attacks.corruption import corruption
@@ -118,10 +118,9 @@ def test_the_replay_holds_what_was_meant_and_what_came_of_it():
 
 
 def test_a_run_at_q_0_is_the_run_without_a_perturbation_bit_for_bit():
-    env = envs.make("Hopper-v4")
+    env = walker()
     agent = TD3Config(learning_rate=1e-2, hidden_dims=HIDDEN)
-    members = jnp.full((2, 3), 0.3)
-    spared = make_perturbed(q=0.0, members=members, agent=agent)
+    spared = make_perturbed(q=0.0, agent=agent)
     faulty, _ = train(spared, env, AGENTS["td3"], 60, updates=1)
     clean, _ = train(
         spared.replace(perturbation=None), env, AGENTS["td3"], 60, updates=1
