@@ -39,7 +39,8 @@ def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
             )
         return
     out.mkdir(parents=True, exist_ok=True)
-    versions = provenance("experiments.sweep")
+    program = sys.modules["__main__"].__spec__  # None where it is no module
+    versions = provenance(program.name if program else "experiments.sweep")
     results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
     results.write_atomically(saved, text)
 
