@@ -4,7 +4,13 @@ One compilation cache, so that a second run compiles little; and the table of wh
 compared with Gymnasium, once all tests have run.
 """
 
+import os
 from pathlib import Path
+
+# Compiling is most of the time of the tests, and this level's is shorter.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
+)
 
 import jax
 import pytest
