@@ -45,6 +45,11 @@ class Target(NamedTuple):
         return out / "attacks" / name
 
 
+def target_of(run: Run, numbers: dict[Hashable, int]) -> Target:
+    """What a run starts from and is attacked within; `numbers` are by pretraining."""
+    return Target(numbers[pretraining_key(run)], run.config.perturbation.bound)
+
+
 def purposes(run: Run) -> tuple[str, ...]:
     """The sets that a run needs and that no file of the user's gives."""
     perturbation = run.config.perturbation
@@ -116,7 +121,7 @@ def find(
     """Makes the sets that are missing; `numbers` and states are by pretraining."""
     wanted: dict[str, dict[Target, Run]] = {purpose: {} for purpose in PURPOSES}
     for run in runs:
-        target = Target(numbers[pretraining_key(run)], run.config.perturbation.bound)
+        target = target_of(run, numbers)
         for purpose in purposes(run):
             if not target.path(out, purpose).exists():
                 wanted[purpose].setdefault(target, run)

@@ -82,7 +82,7 @@ def evaluate_pretrained(
     }
     targets: dict[Target, Run] = {}
     for run in runs:
-        target = Target(numbers[pretraining_key(run)], run.config.perturbation.bound)
+        target = attack_sets.target_of(run, numbers)
         if target not in done:
             targets.setdefault(target, run)
     for program, of_group in attack_sets.by_program(targets).items():

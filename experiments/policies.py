@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from experiments import kinds, study
-from experiments.attack_sets import Target
+from experiments.attack_sets import Target, target_of
 from experiments.configs import collect
 from experiments.configs.default import default_config
 from experiments.settings import ConfigError, flatten
@@ -198,10 +198,7 @@ def _itself(
 
 
 def _targets(members: list[Run], numbers: dict[Hashable, int]) -> list[Target]:
-    return [
-        Target(numbers[pretraining_key(run)], run.config.perturbation.bound)
-        for run in members
-    ]
+    return [target_of(run, numbers) for run in members]
 
 
 def _restore_offline(
