@@ -64,6 +64,7 @@ class Preset(NamedTuple):
     fixed_steps: int  # online, where q is fixed
     scheduled_steps: int  # online, with a curriculum; tables look at its thirds
     chunk: int  # online, and the period of a curriculum
+    smoothing: float  # alpha of the adaptive one; over a like share of the training
     warmup: int  # uniform actions before training from scratch
     capacity: int
     evaluate_every: int  # chunks
@@ -83,6 +84,7 @@ PRESETS = {
         fixed_steps=1_000_000,
         scheduled_steps=3_000_000,
         chunk=10_000,
+        smoothing=0.1,
         warmup=25_000,
         capacity=1_000_000,
         evaluate_every=10,
@@ -93,19 +95,21 @@ PRESETS = {
     "small": Preset(
         note=(
             "reduced budget: networks of half the paper's width, batches of half its "
-            "size, a hundredth of its offline updates, a fiftieth of its online steps"
+            "size, a hundredth of its offline updates, an eighth of its online steps at a fixed q and a "
+            "twenty-fifth with a curriculum"
         ),
         seeds=3,
         width=128,
         batch_size=128,
         offline_updates={"td3": 50_000, "iql": 50_000},
         offline_chunk=10_000,
-        fixed_steps=60_000,
-        scheduled_steps=60_000,
+        fixed_steps=120_000,
+        scheduled_steps=120_000,
         chunk=2_000,
+        smoothing=0.3,
         warmup=2_000,
         capacity=200_000,
-        evaluate_every=2,
+        evaluate_every=4,
         episodes=20,
         attack={"searches": 10, "generations": 10, "population_size": 20},
         curriculum_episodes=10,
@@ -120,6 +124,7 @@ PRESETS = {
         fixed_steps=1_500,
         scheduled_steps=1_500,
         chunk=500,
+        smoothing=0.3,
         warmup=500,
         capacity=200_000,
         evaluate_every=1,
@@ -174,6 +179,7 @@ def start(study: str, argument: str, base: str = "td3") -> tuple[ConfigDict, Pre
     config.online.capacity = preset.capacity
 
     config.perturbation.bound = task.bound
+    config.curriculum.smoothing = preset.smoothing
     config.curriculum.step_size = task.step_size
     config.curriculum.q_max = 0.0  # of linear: as exposed as the adaptive runs
     config.curriculum.episodes = preset.curriculum_episodes
