@@ -6,14 +6,15 @@
 The first run of every checkpoint is attacked within `config.bound` by our differential
 evolution, by trying all 2^A corners of the box in the same episodes, and by SciPy's
 differential evolution, which steps `gymnasium.make` of the same environment from the
-same resets, with the same rules, population and generations. Ours runs alone and, as an
-attack set needs them, `config.searches` at once. SciPy gets the policy in NumPy, on one
-core and on all, and as one compiled JAX call a step. What each found is run again in
-fresh episodes, the same for all.
+same resets, with the same population and generations. Ours runs alone and, as an attack
+set needs them, `config.searches` at once; and with SciPy's rule for what leaves the box.
+SciPy gets the policy in NumPy, on one core and on all, and as one compiled JAX call a
+step. What each found is run again in fresh episodes, the same for all.
 """
 
 import itertools
 import os
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -40,7 +41,7 @@ from rpex_jax.training.run import stream
 from rpex_jax.types import Array, Key
 
 FRESH_EPISODES = 100
-OURS, CORNERS = "rpex_jax", "all corners"
+OURS, CORNERS, SCIPY = "rpex_jax", "all corners", "SciPy, NumPy"
 
 
 class Problem(NamedTuple):
@@ -75,30 +76,32 @@ def measure(
     settings = attack_sets.settings(config).replace(
         population_size=per_coordinate * width
     )
-    attacked = problem, config, settings, width
+    ours = partial(our_search, problem, config, width=width)
+    told(env, OURS)
     found = {
-        OURS: our_search(*attacked, searches=1),
-        f"{OURS}, {config.searches} at once": our_search(
-            *attacked, searches=config.searches
-        ),
-        CORNERS: corner_search(problem, config, width),
+        OURS: ours(settings, searches=1),
+        f"{OURS}, {config.searches} at once": ours(settings, searches=config.searches),
+        f"{OURS}, redraw": ours(settings.replace(outside="redraw"), searches=1),
     }
+    told(env, CORNERS)
+    found[CORNERS] = corner_search(problem, config, width)
     key_fitness, _ = keys_of(problem, 0)
     starts = problem.starts(key_fitness, config.episodes)
-    told = {"coordinates": width} | {
+    numbers = {"coordinates": width} | {
         name: getattr(settings, name) for name in settings.__dataclass_fields__
     }
     compiled = jax.jit(problem.act)
     policies = {
-        "SciPy, NumPy": (problem.policy, 1),
-        f"SciPy, NumPy, {cores} cores": (problem.policy, cores),
+        SCIPY: (problem.policy, 1),
+        f"{SCIPY}, {cores} cores": (problem.policy, cores),
         "SciPy, JAX call a step": (lambda x: np.asarray(compiled(x)), 1),
     }
     check_policies(problem.policy, compiled, env.spec.observation_dim)
     steps = None
     for name, (policy, processes) in policies.items():
+        told(env, name)
         fitness = scipy_attack.Fitness(env.name, policy, starts)
-        outcome = scipy_attack.search(fitness, config.bound, told, processes)
+        outcome = scipy_attack.search(fitness, config.bound, numbers, processes)
         steps = fitness.steps if processes == 1 else steps  # else in other processes
         found[name] = outcome._asdict() | {"steps": steps}
 
@@ -111,6 +114,11 @@ def measure(
         | {"vector": np.asarray(of_search["vector"]).tolist(), "fresh": fresh[i]}
         for i, (name, of_search) in enumerate(found.items())
     ]
+
+
+def told(env: Env, search: str) -> None:
+    """Says on standard error what comes next, since each may take minutes."""
+    print(f"{env.name}: {search}", file=sys.stderr)
 
 
 def make_problem(env: Env, group: Policies) -> Problem:
@@ -172,7 +180,7 @@ def keys_of(problem: Problem, search: Array) -> tuple[Key, Key]:
 
 
 def our_search(
-    problem: Problem, config: ConfigDict, settings: Any, width: int, searches: int
+    problem: Problem, config: ConfigDict, settings: Any, *, width: int, searches: int
 ) -> dict:
     """What the first of so many searches at once finds, and what each takes.
 
@@ -214,6 +222,7 @@ def our_search(
     return {
         "vector": found.best[0],
         "fitness": float(found.fitness[0]),
+        "history": found.history[0].tolist(),
         "seconds": max(rounds) / searches,
         "compile_seconds": compile_seconds,
         "steps": round(sum(steps) / searches),
@@ -241,6 +250,7 @@ def fresh_returns(problem: Problem, vectors: Array, episodes: int) -> list[list[
 def table(rows: list[dict]) -> str:
     """All searches in Markdown, with the time of each over ours."""
     ours = {row["env"]: row["seconds"] for row in rows if row["search"] == OURS}
+    scipy = {row["env"]: row["fitness"] for row in rows if row["search"] == SCIPY}
     lines = []
     for row in rows:
         fresh = results.summarise(row["fresh"])
@@ -251,6 +261,7 @@ def table(rows: list[dict]) -> str:
                 row["search"],
                 f"{row['fitness']:.1f}",
                 f"{fresh.mean:.1f} ± {fresh.standard_error:.1f}",
+                generation_that_reached(row, scipy[row["env"]]),
                 f"{steps}" if steps else "",
                 f"{seconds:.2f}" if seconds else "",
                 f"{seconds / ours[row['env']]:.1f}" if seconds else "",
@@ -258,13 +269,21 @@ def table(rows: list[dict]) -> str:
             ]
         )
     header = ["environment", "search", "return in the search", "in fresh episodes"]
-    header += ["steps", "seconds", "over ours", "compiling, seconds"]
+    header += ["generations to SciPy's return", "steps", "seconds", "over ours", "compiling, seconds"]
     return (
         f"{results.markdown_table(header, lines)}\n\n"
         "Seconds and steps are for one search, without compiling and without starting "
         "processes; steps are those of episodes that have not ended. ±: standard error "
         "over fresh episodes."
     )
+
+
+def generation_that_reached(row: dict, goal: float) -> str:
+    """How many generations one of our searches took to a return as low; of how many."""
+    if "history" not in row:
+        return ""
+    reached = [number for number, best in enumerate(row["history"]) if best <= goal]
+    return f"{reached[0] if reached else '-'} of {len(row['history']) - 1}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from rpex_jax.agents import AGENTS, CONFIGS
 from rpex_jax.attacks import curriculum
 from rpex_jax.attacks.corruption import ELEMENTS
 from rpex_jax.attacks.curriculum import CURRICULA
-from rpex_jax.attacks.differential_evolution import DONORS
+from rpex_jax.attacks.differential_evolution import DONORS, OUTSIDE
 from rpex_jax.data import scores
 from rpex_jax.envs import ENGINES
 from rpex_jax.expansion import LOGITS
@@ -148,6 +148,7 @@ RANGES |= {
     }.items()
     if name in CONFIGS[agent].__dataclass_fields__
 }
+RANGES["agent.edac.num_critics"] = (2, INFINITY)  # diversity is between critics
 NAMES = {
     "study": STUDIES,
     "engine": ("", *ENGINES, "gymnasium"),
@@ -160,6 +161,7 @@ NAMES = {
     "curriculum.kind": CURRICULA,
     "curriculum.condition": tuple(curriculum.CONDITIONS),
     "attack.strategy": tuple(DONORS),
+    "attack.outside": OUTSIDE,
 }
 
 

@@ -118,6 +118,7 @@ def default_config() -> ConfigDict:
     config.attack.mutation_high = 1.0
     config.attack.crossover = 0.7
     config.attack.strategy = "best1bin"  # "rand1bin"
+    config.attack.outside = "edge"  # of the box, there it stops; "redraw" as in SciPy
 
     config.evaluation = ConfigDict()
     config.evaluation.conditions = ("normal",)  # and "random", "adversarial", "pgd"

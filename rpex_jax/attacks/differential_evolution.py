@@ -5,7 +5,8 @@
 
 A trial replaces its parent unless its fitness, which is to be low, is higher. Variants
 abound; the rules here are those of SciPy's `differential_evolution` with
-`updating="deferred"` and `polish=False`, so the two can be compared.
+`updating="deferred"` and `polish=False`, so the two can be compared. The one rule more,
+to stop at the edge of the box, is for functions that are worst there, as attacks are.
 
 Source: Storn and Price, J. Global Optimization 11, 1997; SciPy 1.17.
 """
@@ -22,6 +23,8 @@ from rpex_jax.types import Array, Key, static
 
 # A mutant needs so many donors, which are neither each other nor its parent.
 DONORS = {"best1bin": 2, "rand1bin": 3}
+# Where a coordinate goes that leaves the box: SciPy draws it anew, inside.
+OUTSIDE = ("redraw", "edge")
 
 Evaluate = Callable[[Array], Array]  # [NP, N] -> [NP], a whole generation in one call
 
@@ -36,6 +39,7 @@ class DESettings:
     population_size: int = static(30)  # NP
     generations: int = static(20)  # after the one that the search starts from
     strategy: str = static("best1bin")  # base is the best member; or "rand1bin", any
+    outside: str = static("redraw")  # or "edge"
 
 
 class DEState(NamedTuple):
@@ -69,12 +73,17 @@ def check(settings: DESettings) -> None:
     """Says what is wrong with settings, before anything is compiled.
 
     Raises:
-      ValueError: an unknown strategy, a population that is too small for it, fewer than
-        0 generations, CR outside [0, 1] or F outside [0, 2], as far as they are known.
+      ValueError: an unknown strategy or rule for what is outside, a population that is
+        too small, fewer than 0 generations, CR outside [0, 1] or F outside [0, 2], as
+        far as they are known.
     """
     strategy, size = settings.strategy, settings.population_size
     if strategy not in DONORS:
         raise ValueError(f"strategy is {strategy!r}; it must be one of {list(DONORS)}")
+    if settings.outside not in OUTSIDE:
+        raise ValueError(
+            f"outside is {settings.outside!r}; it must be one of {list(OUTSIDE)}"
+        )
     if size <= DONORS[strategy]:
         raise ValueError(
             f"population_size is {size}; {strategy} needs at least "
@@ -195,11 +204,7 @@ def draw(key: Key, num_coordinates: int, settings: DESettings) -> Draws:
 def propose(
     draws: Draws, state: DEState, low: Array, high: Array, settings: DESettings
 ) -> Array:
-    """A trial for every member, [NP, N], in the box.
-
-    A coordinate that leaves the box is drawn anew in it: held at the edge, members
-    would gather there, where their differences vanish.
-    """
+    """A trial for every member, [NP, N], in the box."""
     population = state.population
     first, second, third = population[draws.donors]
     if settings.strategy == "best1bin":
@@ -211,6 +216,8 @@ def propose(
     trials = jnp.where(
         (draws.uniforms < settings.crossover) | forced, mutants, population
     )
+    if settings.outside == "edge":
+        return jnp.clip(trials, low, high)
     outside = (trials < low) | (trials > high)
     return jnp.where(outside, _in_box(draws.redrawn, low, high), trials)
 

@@ -447,6 +447,7 @@ def test_nan_is_the_worst():
         (dict(generations=-1), r"generations is -1; it must be >= 0"),
         (dict(crossover=1.5), r"crossover is 1.5; it must be in \[0, 1\]"),
         (dict(crossover=float("nan")), r"crossover is nan"),
+        (dict(outside="reflect"), r"outside is 'reflect'.*'redraw', 'edge'"),
         (dict(mutation_low=1.0, mutation_high=0.5), r"mutation_low is 1.0 and .* 0.5"),
         (dict(mutation_low=-0.1), r"mutation_low is -0.1 .* \[0, 2\]"),
         (dict(mutation_high=2.1), r"mutation_high 2.1"),
@@ -458,6 +459,33 @@ def test_settings_that_cannot_be(changes, message):
     for entrance in (de.init, de.minimise):
         with pytest.raises(ValueError, match=message):
             entrance(KEY, None, -jnp.ones(2), jnp.ones(2), settings)
+
+
+def test_at_the_edge_or_drawn_anew():
+    """The two rules differ only where a coordinate leaves the box."""
+    low, high = jnp.asarray([-1.0, 2.0, 0.0]), jnp.asarray([1.0, 6.0, 0.1])
+    drawn, edge = (
+        de.DESettings(population_size=40, outside=outside) for outside in de.OUTSIDE
+    )
+    state = de.init(KEY, lambda x: x.sum(-1), low, high, drawn)
+    draws = de.draw(jax.random.key(5), 3, drawn)
+    redrawn, stopped = (
+        np.asarray(de.propose(draws, state, low, high, settings))
+        for settings in (drawn, edge)
+    )
+    left = redrawn != stopped
+    assert 0 < left.sum() < left.size / 2
+    at_edge = (stopped == low) | (stopped == high)
+    np.testing.assert_array_equal(at_edge, left)
+    # An optimum in a corner is found exactly, and otherwise only approached.
+    weights = jnp.asarray([1.0, -2.0, 30.0])
+    best = {
+        settings.outside: de.minimise(KEY, lambda x: x @ weights, low, high, settings)
+        for settings in (drawn, edge)
+    }
+    corner = jnp.asarray([-1.0, 6.0, 0.0])
+    np.testing.assert_array_equal(best["edge"].best, corner)
+    assert best["redraw"].fitness > corner @ weights
 
 
 @pytest.mark.parametrize("strategy", de.DONORS)
