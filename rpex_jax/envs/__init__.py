@@ -6,15 +6,18 @@ from collections.abc import Callable
 
 import gymnasium
 import jax
+import mujoco
 
-from rpex_jax.envs import tasks
+from rpex_jax.envs import antmaze, tasks
 from rpex_jax.envs.base import Env, EnvState
 from rpex_jax.envs.mjx import mjx_engine, warp_engine
 from rpex_jax.envs.physics import Engine, Read, host_engine
-from rpex_jax.envs.tasks import TASKS
+from rpex_jax.envs.tasks import Task
 from rpex_jax.types import Spec
 
 __all__ = ["ENGINES", "TASKS", "Env", "EnvState", "make"]
+
+TASKS: dict[str, Task] = tasks.TASKS | antmaze.TASKS
 
 EngineMaker = Callable[..., Engine]  # (model, frame_skip, read) -> Engine
 
@@ -26,7 +29,7 @@ ENGINES: dict[str, EngineMaker] = {
 
 
 def make(name: str, engine: str | EngineMaker | None = None) -> Env:
-    """The environment with a Gymnasium id.
+    """The environment with an id of Gymnasium's or, of a maze, of D4RL's.
 
     Args:
       name: one of `TASKS`, or anything else that `gymnasium.make` knows, also
@@ -75,18 +78,25 @@ def make(name: str, engine: str | EngineMaker | None = None) -> Env:
 def _make(name: str, engine: EngineMaker) -> Env:
     task = TASKS[name]
     model = tasks.load_model(task)
-    move = _move(engine, task.xml, task.frame_skip, task.read)
+    move = _move(engine, task.load, task.xml, task.frame_skip, task.read)
     reset = functools.partial(tasks.reset, task, model)
     first = jax.eval_shape(reset, jax.eval_shape(jax.random.key, 0))
-    return Env(
+    env = Env(
         name=name,
         spec=Spec(observation_dim=first.observation.size, action_dim=model.nu),
         reset=reset,
         step=functools.partial(tasks.step, task, model, move),
         time_limit=task.time_limit,
     )
+    return task.wrap(env)
 
 
 @functools.lru_cache  # versions of a task that move alike share one engine's trace
-def _move(engine: EngineMaker, xml: str, frame_skip: int, read: Read | None) -> Engine:
-    return engine(tasks.load_xml(xml), frame_skip, read)
+def _move(
+    engine: EngineMaker,
+    load: Callable[[str], mujoco.MjModel],
+    xml: str,
+    frame_skip: int,
+    read: Read | None,
+) -> Engine:
+    return engine(load(xml), frame_skip, read)

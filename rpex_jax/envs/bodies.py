@@ -20,6 +20,26 @@ import jax.numpy as jnp
 from rpex_jax.envs.physics import Readings
 from rpex_jax.types import Array
 
+# Any body.
+
+
+def observe_everything(qpos: Array, qvel: Array, readings: Readings) -> Array:
+    """All positions and velocities."""
+    return jnp.concatenate([qpos, qvel])
+
+
+def always_healthy(qpos: Array, qvel: Array, readings: Readings) -> Array:
+    """True."""
+    return jnp.ones((), bool)
+
+
+def pay_nothing(
+    qpos: Array, qvel: Array, readings: Readings, before: Readings, dt: float
+) -> Array:
+    """0."""
+    return jnp.zeros(())
+
+
 # Planar runners; qpos is (x, height, pitch, joints...).
 
 
@@ -46,11 +66,6 @@ def healthy_hopper(qpos: Array, qvel: Array, readings: Readings) -> Array:
 def healthy_walker(qpos: Array, qvel: Array, readings: Readings) -> Array:
     """Height between 0.8 and 2 m, pitch within 1 rad."""
     return (qpos[1] > 0.8) & (qpos[1] < 2.0) & (jnp.abs(qpos[2]) < 1.0)
-
-
-def always_healthy(qpos: Array, qvel: Array, readings: Readings) -> Array:
-    """True."""
-    return jnp.ones((), bool)
 
 
 # Ant; qpos is (x, y, height, quaternion, joints...).
@@ -87,21 +102,9 @@ def pay_ant(
 # Inverted pendulum; qpos is (cart, angle).
 
 
-def observe_pendulum(qpos: Array, qvel: Array, readings: Readings) -> Array:
-    """Everything."""
-    return jnp.concatenate([qpos, qvel])
-
-
 def healthy_pendulum(qpos: Array, qvel: Array, readings: Readings) -> Array:
     """The pole within 0.2 rad of upright."""
     return jnp.abs(qpos[1]) <= 0.2
-
-
-def pay_nothing(
-    qpos: Array, qvel: Array, readings: Readings, before: Readings, dt: float
-) -> Array:
-    """0."""
-    return jnp.zeros(())
 
 
 # Inverted double pendulum; qpos is (cart, angle, angle).

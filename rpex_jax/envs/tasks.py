@@ -1,6 +1,7 @@
 """Tasks: a row each in a table, and the step that is common to all; all of it in JAX.
 
 Each row agrees with `gymnasium.make(name)` step by step and uses Gymnasium's own model.
+The mazes, which Gymnasium does not have, are in `antmaze`.
 """
 
 import os
@@ -15,9 +16,21 @@ import jax.numpy as jnp
 import mujoco
 
 from rpex_jax.envs import bodies
-from rpex_jax.envs.base import EnvState
+from rpex_jax.envs.base import Env, EnvState
 from rpex_jax.envs.physics import Engine, PhysicsState, Read, silence, zero_readings
 from rpex_jax.types import Array, Key
+
+
+def asset(name: str) -> str:
+    """The path of one of Gymnasium's bodies."""
+    folder = os.path.dirname(gymnasium.__file__)
+    return os.path.join(folder, "envs/mujoco/assets", name)
+
+
+def load_xml(name: str) -> mujoco.MjModel:
+    """A body from Gymnasium's assets."""
+    with silence():  # half_cheetah.xml has a deprecated attribute
+        return mujoco.MjModel.from_xml_path(asset(name))
 
 
 class Task(NamedTuple):
@@ -37,6 +50,8 @@ class Task(NamedTuple):
     velocity_noise: float = 0.0  # at reset, the same or a standard deviation
     normal_velocity: bool = False  # which of the two
     time_limit: int = 1000  # steps
+    load: Callable[[str], mujoco.MjModel] = load_xml  # the body, from `xml`
+    wrap: Callable[[Env], Env] = lambda env: env  # what no other field says
 
 
 _HOPPER = Task(
@@ -83,7 +98,7 @@ _ANT = Task(
 _PENDULUM = Task(
     xml="inverted_pendulum.xml",
     frame_skip=2,
-    observe=bodies.observe_pendulum,
+    observe=bodies.observe_everything,
     healthy=bodies.healthy_pendulum,
     pay=bodies.pay_nothing,
     alive_bonus=1.0,
@@ -126,14 +141,7 @@ TASKS: dict[str, Task] = {
 
 def load_model(task: Task) -> mujoco.MjModel:
     """The task's body."""
-    return load_xml(task.xml)
-
-
-def load_xml(name: str) -> mujoco.MjModel:
-    """A body from Gymnasium's assets."""
-    folder = os.path.join(os.path.dirname(gymnasium.__file__), "envs/mujoco/assets")
-    with silence():  # half_cheetah.xml has a deprecated attribute
-        return mujoco.MjModel.from_xml_path(os.path.join(folder, name))
+    return task.load(task.xml)
 
 
 def reset(task: Task, model: mujoco.MjModel, key: Key) -> EnvState:
