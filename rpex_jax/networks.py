@@ -48,6 +48,16 @@ def edac_ensemble(
     return uniform_within(fan_out**-0.5), nn.initializers.constant(0.1)
 
 
+def edac_policy(fan_in: int, fan_out: int, is_head: bool) -> tuple[Callable, Callable]:
+    """EDAC's policy: PyTorch's weights, biases 0.1, both heads within 1e-3.
+
+    Source: RIQL's and CORL's EDAC.py.
+    """
+    if is_head:
+        return uniform_within(1e-3), uniform_within(1e-3)
+    return uniform_within(fan_in**-0.5), nn.initializers.constant(0.1)
+
+
 class MLP(nn.Module):
     """ReLU layers and a linear head: [..., in] -> [..., out_dim]."""
 
@@ -121,15 +131,20 @@ class TanhGaussianPolicy(nn.Module):
 
     hidden_dims: Sequence[int]
     action_dim: int
+    log_std_min: float = -20.0
+    layer_init: LayerInit = torch_linear
 
     @nn.compact
     def __call__(self, observations: Array) -> TanhGaussian:
-        trunk = MLP(self.hidden_dims[:-1], self.hidden_dims[-1], torch_linear)
+        def hidden_init(fan_in, fan_out, _):  # the trunk has no head
+            return self.layer_init(fan_in, fan_out, False)
+
+        trunk = MLP(self.hidden_dims[:-1], self.hidden_dims[-1], hidden_init)
         hidden = nn.relu(trunk(observations))
-        head = partial(MLP, (), self.action_dim, torch_linear)
+        head = partial(MLP, (), self.action_dim, self.layer_init)
         mean = head(name="mean")(hidden)
         log_std = head(name="log_std")(hidden)
-        return TanhGaussian(mean, jnp.clip(log_std, -20.0, 2.0))
+        return TanhGaussian(mean, jnp.clip(log_std, self.log_std_min, 2.0))
 
 
 class DeterministicPolicy(nn.Module):

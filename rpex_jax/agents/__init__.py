@@ -1,6 +1,6 @@
 """The agents by name: one file, one paper, the same functions."""
 
-from rpex_jax.agents import awac, iql, riql, sac, td3
+from rpex_jax.agents import awac, edac, iql, riql, sac, td3
 
 AGENTS = {
     "iql": iql.AGENT,
@@ -8,6 +8,7 @@ AGENTS = {
     "awac": awac.AGENT,
     "td3": td3.AGENT,
     "sac": sac.AGENT,
+    "edac": edac.AGENT,
 }
 CONFIGS = {
     "iql": iql.IQLConfig,
@@ -15,4 +16,5 @@ CONFIGS = {
     "awac": awac.AWACConfig,
     "td3": td3.TD3Config,
     "sac": sac.SACConfig,
+    "edac": edac.EDACConfig,
 }

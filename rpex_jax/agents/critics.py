@@ -80,14 +80,21 @@ def fit_critics(
 
     def loss_fn(params):
         q = apply_critics(params, batch.observations, batch.actions, config)
-        return loss_of_errors(targets - q), q
+        return loss_of_errors(targets - q), {"critic/mean": q.mean()}
 
-    (loss, q), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.critic)
+    return descend(state, loss_fn, config)
+
+
+def descend(
+    state: Any, loss_fn: Callable[[Any], tuple[Array, dict]], config: Any
+) -> tuple[Any, dict]:
+    """One step of the critics on `loss_fn(params) -> (loss, metrics)`."""
+    (loss, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.critic)
     critic, optimizer = adam_step(
         gradients, state.critic_optimizer, state.critic, config.learning_rate
     )
     state = state._replace(critic=critic, critic_optimizer=optimizer)
-    return state, {"critic/loss": loss, "critic/mean": q.mean()}
+    return state, {"critic/loss": loss} | metrics
 
 
 def target_step(state: Any, config: Any) -> Any:

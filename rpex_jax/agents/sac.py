@@ -4,7 +4,7 @@ One update, in the order of d3rlpy's sac_impl.py: critics, temperature, actor wi
 new temperature, target critics.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from rpex_jax.agents.critics import (
     td_target,
 )
 from rpex_jax.distributions import TanhGaussian
-from rpex_jax.networks import TanhGaussianPolicy
+from rpex_jax.networks import LayerInit, TanhGaussianPolicy, torch_linear
 from rpex_jax.optimizers import adam_init, adam_step, copied
 from rpex_jax.types import Agent, Array, Key, Spec, Transition, static
 
@@ -37,6 +37,7 @@ class SACConfig:
     entropy_per_dimension: float = -1.0  # target entropy over action dimension
     hidden_dims: tuple[int, ...] = static((256, 256))
     num_critics: int = static(2)
+    log_std_min: ClassVar[float] = -20.0  # of the policy
 
 
 class SACState(NamedTuple):
@@ -51,14 +52,21 @@ class SACState(NamedTuple):
     target_critic: Any
 
 
-def init(key: Key, spec: Spec, config: SACConfig) -> SACState:
+def init(
+    key: Key,
+    spec: Spec,
+    config: SACConfig,
+    critic_init: LayerInit = torch_linear,
+    policy_init: LayerInit = torch_linear,
+) -> SACState:
     """Fresh networks and optimisers; the target starts as the critic."""
     key_critic, key_actor = jax.random.split(key)
     observation = jnp.zeros(spec.observation_dim)
-    critic = init_critics(key_critic, spec, config)
-    actor = TanhGaussianPolicy(config.hidden_dims, spec.action_dim).init(
-        key_actor, observation
+    critic = init_critics(key_critic, spec, config, critic_init)
+    policy_network = TanhGaussianPolicy(
+        config.hidden_dims, spec.action_dim, layer_init=policy_init
     )
+    actor = policy_network.init(key_actor, observation)
     log_temperature = jnp.log(jnp.asarray(config.initial_temperature, jnp.float32))
     return SACState(
         critic=critic,
@@ -83,7 +91,7 @@ def restart(state: SACState) -> SACState:
 def apply_policy(params: Any, observations: Array, config: SACConfig) -> TanhGaussian:
     """pi(. | s) under the given policy parameters."""
     action_dim = params["params"]["mean"]["Dense_0"]["bias"].shape[-1]
-    network = TanhGaussianPolicy(config.hidden_dims, action_dim)
+    network = TanhGaussianPolicy(config.hidden_dims, action_dim, config.log_std_min)
     return network.apply(params, observations)
 
 
@@ -106,15 +114,22 @@ def act(
     return distribution.mode() if greedy else distribution.sample(key)
 
 
-def critic_step(
+def soft_target(
     key: Key, state: SACState, batch: Transition, config: SACConfig
-) -> tuple[SACState, dict]:
-    """Sum over critics of mean (Q - y)^2 with the soft TD target, equation 5."""
+) -> Array:
+    """y with the soft value of an action of the policy, equation 3; [batch]."""
     next_policy = policy(state, batch.next_observations, config)
     next_actions, log_prob = next_policy.sample_and_log_prob(key)
     next_q = target_action_value(state, batch.next_observations, next_actions, config)
     soft_value = next_q - jnp.exp(state.log_temperature) * log_prob
-    targets = td_target(batch, soft_value, config)
+    return td_target(batch, soft_value, config)
+
+
+def critic_step(
+    key: Key, state: SACState, batch: Transition, config: SACConfig
+) -> tuple[SACState, dict]:
+    """Sum over critics of mean (Q - y)^2 with the soft TD target, equation 5."""
+    targets = soft_target(key, state, batch, config)
     return fit_critics(state, batch, targets, summed_squared, config)
 
 

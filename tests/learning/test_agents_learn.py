@@ -14,6 +14,7 @@ import pytest
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.agents.awac import AWACConfig
+from rpex_jax.agents.edac import EDACConfig
 from rpex_jax.agents.iql import IQLConfig
 from rpex_jax.agents.riql import RIQLConfig
 from rpex_jax.agents.sac import SACConfig
@@ -38,6 +39,7 @@ NUMBERS = dict(learning_rate=3e-3, discount=DISCOUNT, hidden_dims=(16, 16))
 IQL = IQLConfig(**NUMBERS, target_update_rate=0.02, beta=10.0)
 RIQL = RIQLConfig(**NUMBERS, target_update_rate=0.02, beta=10.0, quantile=0.25)
 SAC = SACConfig(**NUMBERS, target_update_rate=0.02, initial_temperature=0.01)
+EDAC = EDACConfig(**NUMBERS, target_update_rate=0.02, initial_temperature=0.01)
 TD3 = TD3Config(**NUMBERS, target_update_rate=0.02)
 TD3_BC = TD3.replace(bc_weight=1.0)
 AWAC = AWACConfig(**NUMBERS, target_update_rate=0.02, beta=10.0)
@@ -47,6 +49,7 @@ AGENT = {
     "awac": (AGENTS["awac"], AWAC),
     "td3": (AGENTS["td3"], TD3),
     "sac": (AGENTS["sac"], SAC),
+    "edac": (AGENTS["edac"], EDAC),
     "pex": (policy_set(AGENTS["iql"]), ExpansionConfig(IQL, 10.0, kappa=0.0)),
     "rpex": (policy_set(AGENTS["iql"]), ExpansionConfig(IQL, 10.0, kappa=0.1)),
 }
@@ -157,7 +160,7 @@ def test_reward_equal_to_observation_is_read_from_it(name):
 def test_delayed_reward_is_discounted_once(name):
     """V(1) = 1 and V(0) = gamma: the bootstrap, its discount and its observation.
 
-    SAC adds its temperature times the entropy to V(0), some 0.01 here.
+    SAC and EDAC add their temperature times the entropy to V(0), some 0.01 here.
     """
     look = trained(name, data_of("delayed_reward"))
     for observation, value in ((0.0, DISCOUNT), (1.0, 1.0)):
@@ -171,7 +174,7 @@ def test_policy_finds_the_best_action(name):
     """Reward -(a - 0.5)^2: the critic knows it, the agent plays near 0.5.
 
     Weighted regression ends at the weighted mean of the data's actions, for IQL and
-    beta = 10 at 0.49; SAC and the policy sets choose by the critic.
+    beta = 10 at 0.49; SAC, EDAC and the policy sets choose by the critic.
     """
     look = trained(name, data_of("action_reward"))
     for action in (-0.9, 0.0, 0.5, 0.9):

@@ -13,7 +13,7 @@ Weights are stored once. What ten updates do to them is stored as float32 *chang
 which hold 1e-9 of a parameter and halve the file.
 """
 
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +64,17 @@ CASES = {
         **{"family": "riql", **RIQL, **SET, "kappa": 0.1, "align": 1.0, "eta": 3.0},
         **{"sigma": 0.5, "quantile": 0.25, "num_critics": 3},
     },
+    "edac": {
+        **{"family": "edac", "num_critics": 5, "eta": 5.0},
+        "log_temperature": float(np.log(0.5)),
+    },
 }
 
 # Both sides of these are met in every case that has them, of the others in some case.
 MUST_MEET = (
     *("expectile", "weight cap", "knee", "choice", "noise clip", "action clip"),
     *("first critic is the smallest", "sign of Q", "sample clip"),
+    *("log-std floor", "log-std cap"),
 )
 
 
@@ -108,10 +113,10 @@ def gaussian(actor, observations):
     return Normal(mean, torch.clamp(actor["log_std"][0][0], -5.0, 2.0).exp())
 
 
-def tanh_gaussian(actor, observations, noise):
+def tanh_gaussian(actor, observations, noise, log_std_min=-20.0):
     hidden = torch.relu(forward(actor["layers"], observations))
     mean = forward(actor["mean"], hidden)
-    std = torch.clamp(forward(actor["log_std"], hidden), -20.0, 2.0).exp()
+    std = torch.clamp(forward(actor["log_std"], hidden), log_std_min, 2.0).exp()
     u = mean + std * noise
     log_cosh = torch.logaddexp(u, -u) - np.log(2.0)  # d tanh(u)/du = 1 / cosh(u)^2
     log_prob = Normal(mean, std).log_prob(u) + 2.0 * log_cosh
@@ -177,8 +182,8 @@ class Learner:
             "critic": copied(weights["critic"], num),
             "target_critic": copied(weights["target_critic"], num),
         }
-        if config["family"] == "sac":
-            self.nets["actor"] = copied(weights["sac_actor"])
+        if config["family"] in ("sac", "edac"):
+            self.nets["actor"] = copied(weights[f"{config['family']}_actor"])
             start = np.array(config["log_temperature"])
             self.nets["log_temperature"] = copied([(start,)])
         elif config["family"] == "td3":
@@ -241,7 +246,7 @@ class Learner:
                 old.copy_((1.0 - TARGET_RATE) * old + TARGET_RATE * new)
 
     def update(self, batch, draws):
-        if self.config["family"] in ("sac", "td3", "awac"):
+        if self.config["family"] in ("sac", "td3", "awac", "edac"):
             return getattr(self, "update_" + self.config["family"])(batch, draws)
         return self.update_iql(batch, draws)
 
@@ -350,6 +355,55 @@ class Learner:
         self.soft_update()
         return metrics
 
+    def update_edac(self, batch, draws):
+        """Temperature, actor, critics, each with what was just updated."""
+        log_temperature = self.nets["log_temperature"][0][0]
+        s, a, s_next = (
+            batch[x] for x in ("observations", "actions", "next_observations")
+        )
+        action, log_prob = self.edac_sample(s, draws["actor_noise"])
+        excess = (log_prob.detach() - ACTION_DIM).mean()
+        self.descend("log_temperature", -log_temperature.exp() * excess)
+        temperature = log_temperature.exp().detach()
+        q = self.q("critic", s, action).min(0).values
+        actor_loss = (temperature * log_prob - q).mean()
+        metrics = {"temperature": temperature, "actor/loss": actor_loss}
+        metrics["actor/entropy"] = -log_prob.mean()
+        self.descend("actor", actor_loss)
+
+        with torch.no_grad():
+            a_next, log_prob = self.edac_sample(s_next, draws["next_noise"])
+            y = self.bootstrap(batch, a_next)
+            kept = 1.0 - batch["terminations"]
+            y -= DISCOUNT * kept * temperature * log_prob
+        a = a.clone().requires_grad_()
+        q = self.q("critic", s, a)
+        fit = sum(torch.nn.functional.mse_loss(member, y) for member in q)
+        similarity = self.similarity(q, a)
+        metrics |= {"critic/mean": q.mean(), "critic/similarity": similarity}
+        metrics["critic/loss"] = fit + self.config["eta"] * similarity
+        self.descend("critic", metrics["critic/loss"])
+        self.soft_update()
+        return metrics
+
+    def edac_sample(self, observations, noise):
+        actor = self.nets["actor"]
+        with torch.no_grad():
+            hidden = torch.relu(forward(actor["layers"], observations))
+            log_std = forward(actor["log_std"], hidden)
+            self.saw("log-std floor", log_std < -5.0)
+            self.saw("log-std cap", log_std > 2.0)
+        return tanh_gaussian(actor, observations, noise, log_std_min=-5.0)
+
+    def similarity(self, q, a):
+        """The sum over pairs of critics as EDAC's paper writes it, on unit vectors."""
+        units = []
+        for member in q:
+            (g,) = torch.autograd.grad(member.sum(), a, create_graph=True)
+            units.append(g / (g.norm(dim=-1, keepdim=True) + 1e-10))
+        pairs = permutations(units, 2)
+        return sum((x * y).sum(-1) for x, y in pairs).mean() / (len(q) - 1)
+
     def bootstrap(self, batch, a_next):
         """The TD target with the smallest target critic at the given next action."""
         q_next = self.q("target_critic", batch["next_observations"], a_next)
@@ -437,6 +491,7 @@ def draw_weights(rng):
 
     sac = draw_layers(rng, OBSERVATION_DIM, ACTION_DIM)
     sac_log_std = draw_layers(rng, OBSERVATION_DIM, ACTION_DIM, head_scale=6.0)
+    wide_log_std = [(3.0 * weight, 3.0 * bias) for weight, bias in sac_log_std]
     value = draw_layers(rng, OBSERVATION_DIM, 1, head_scale=3.0)
     value[-1] = (value[-1][0], np.array([-1.0]))  # both signs of the advantage
     return {
@@ -449,6 +504,11 @@ def draw_weights(rng):
             "layers": sac[:-1],
             "mean": sac[-1:],
             "log_std": sac_log_std[-1:],
+        },
+        "edac_actor": {
+            "layers": sac[:-1],
+            "mean": sac[-1:],
+            "log_std": wide_log_std[-1:],  # past both of its clamps
         },
     }
 

@@ -127,9 +127,9 @@ def make_agent(case):
         "critic": critics("critic", num),
         "target_critic": critics("target_critic", num),
     }
-    if family == "sac":
+    if family in ("sac", "edac"):
         networks |= {
-            "actor": tanh_policy("sac_actor"),
+            "actor": tanh_policy(f"{family}_actor"),
             "log_temperature": jnp.asarray(stored["log_temperature"]),
         }
     elif family == "td3":
@@ -186,7 +186,11 @@ def draws_at(case, step):
         normals = VALUES["draws/next_noise"][rows_at(case, step)]  # one a batch
     else:
         actor_critic = ("next_noise", "actor_noise")
-        names = {"sac": actor_critic, "awac": actor_critic}.get(case, ["online_noise"])
+        names = {
+            "sac": actor_critic,
+            "awac": actor_critic,
+            "edac": actor_critic[::-1],  # the actor steps first
+        }.get(case, ["online_noise"])
         normals = [VALUES[f"draws/{name}"][step] for name in names]
     return [jnp.asarray(x) for x in normals], jnp.asarray(VALUES["draws/gumbel"][step])
 
