@@ -269,7 +269,13 @@ def table(rows: list[dict]) -> str:
             ]
         )
     header = ["environment", "search", "return in the search", "in fresh episodes"]
-    header += ["generations to SciPy's return", "steps", "seconds", "over ours", "compiling, seconds"]
+    header += [
+        "generations to SciPy's return",
+        "steps",
+        "seconds",
+        "over ours",
+        "compiling, seconds",
+    ]
     return (
         f"{results.markdown_table(header, lines)}\n\n"
         "Seconds and steps are for one search, without compiling and without starting "

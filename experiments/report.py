@@ -97,7 +97,9 @@ def read_curves(folder: Path, config: dict) -> dict[tuple[str, str], list[Curve]
     A further axis of the grid tells methods apart: `rpex expansion.kappa=0.3`.
     """
     further = [axis.partition("=")[0] for axis in config["sweep"]["axes"]]
+    steps = config["online"]["steps"]
     offline: dict[int, float] = {}
+    pretrainings: dict[int, dict] = {}
     online: dict[str, tuple[dict, list]] = {}
     for row in results.read_rows(folder / "chunks.jsonl"):
         if "returns" not in row or row["phase"] == "pretrained":
@@ -105,6 +107,7 @@ def read_curves(folder: Path, config: dict) -> dict[tuple[str, str], list[Curve]
         score = float(np.mean(as_scores(config["env"], row["returns"])))
         if row["phase"] == "offline":
             offline[row["pretraining"]] = score  # rows of a run are in order of time
+            pretrainings[row["pretraining"]] = row
         else:
             names = ["base", "method", "corruption", "seed", *further]
             labels = {name: row[name] for name in names}
@@ -112,6 +115,11 @@ def read_curves(folder: Path, config: dict) -> dict[tuple[str, str], list[Curve]
             run = json.dumps(labels)
             online.setdefault(run, (labels, []))[1].append((row["step"], score))
     curves: dict[tuple[str, str], list[Curve]] = {}
+    if "offline" in config["sweep"]["method"]:
+        for labels in pretrainings.values():
+            score = offline[labels["pretraining"]]
+            curve = Curve(labels["corruption"], score, [(steps, score)])
+            curves.setdefault((labels["base"], "offline"), []).append(curve)
     for labels, points in online.values():
         name = " ".join([labels["method"], *(f"{k}={labels[k]}" for k in further)])
         curve = Curve(labels["corruption"], offline[labels["pretraining"]], points)

@@ -8,7 +8,6 @@ from ml_collections import ConfigDict
 
 from rpex_jax.agents import AGENTS, CONFIGS
 from rpex_jax.attacks import curriculum
-from rpex_jax.attacks.corruption import ELEMENTS
 from rpex_jax.attacks.curriculum import CURRICULA
 from rpex_jax.attacks.differential_evolution import DONORS, OUTSIDE
 from rpex_jax.data import scores
@@ -202,9 +201,6 @@ def check(config: ConfigDict) -> None:
             "least one online row in a batch"
         )
     check_adversary(config)
-    for name, damage in config.corruptions.items():
-        for element in damage.elements:
-            check_name(f"corruptions.{name}.elements", element, ELEMENTS)
 
 
 def check_adversary(config: ConfigDict) -> None:

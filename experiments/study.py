@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments import corruptions
+from experiments.corruptions import corruption_of
 from experiments.perturbations import is_calibrated, perturbation
 from experiments.settings import (
     ConfigError,
@@ -120,6 +122,7 @@ def resolve(config: ConfigDict, labels: dict[str, Any]) -> Run:
     for key in labels.keys() - set(AXES):
         config.update_from_flattened_dict({key: labels[key]})
     check(config)
+    corruptions.check(config)
     run = Run(labels, config)
     check_method(run)
     return run
@@ -196,8 +199,7 @@ def offline_run(run: Run) -> RunConfig:
     It holds nothing of the method, so methods that share it have equal ones.
     """
     config = run.config
-    elements = config.corruptions[run.labels["corruption"]].elements
-    damage = corruption(elements, config.offline.rate, config.offline.scale)
+    damage = corruption_of(config, run.labels["corruption"], "offline")
     agent = agent_config(
         config,
         run.labels["base"],
@@ -211,8 +213,7 @@ def offline_run(run: Run) -> RunConfig:
 def online_run(run: Run) -> RunConfig:
     """What a run is told online."""
     config, method = run.config, METHODS[run.labels["method"]]
-    elements = config.corruptions[run.labels["corruption"]].elements
-    base = run.labels["base"]
+    base, name = run.labels["base"], run.labels["corruption"]
     phase = {"align": config.online.align, "bc_weight": config.online.bc_weight}
     if method.becomes:  # in the pretrained networks
         phase |= {
@@ -234,10 +235,8 @@ def online_run(run: Run) -> RunConfig:
         seed=run.labels["seed"],
         agent=agent,
         perturbation=perturbation(config),
-        offline_corruption=corruption(
-            elements, config.offline.rate, config.offline.scale
-        ),
-        online_corruption=corruption(elements, config.online.rate, config.online.scale),
+        offline_corruption=corruption_of(config, name, "offline"),
+        online_corruption=corruption_of(config, name, "online"),
         corrupt_again=config.online.corrupt_again,
     )
 

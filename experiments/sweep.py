@@ -15,7 +15,15 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from experiments import attack_sets, conditions, folders, report, settings, study
+from experiments import (
+    attack_sets,
+    conditions,
+    data_attacks,
+    folders,
+    report,
+    settings,
+    study,
+)
 from experiments.command_line import (
     OUT,
     cache_compilations,
@@ -37,7 +45,7 @@ from rpex_jax.data import sources
 from rpex_jax.data.attack_sets import AttackSetError
 from rpex_jax.data.dataset import DatasetError
 from rpex_jax.envs import Env
-from rpex_jax.methods import online_agent
+from rpex_jax.methods import METHODS, online_agent
 from rpex_jax.training.offline import OfflineData, put_on_device
 
 _RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
@@ -86,11 +94,12 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     study.check_widths(env, dataset, config.data.source)
     study.check_prefill(runs, len(dataset.transitions.rewards))
     attack_sets.check_given(env, runs)
+    attacker = data_attacks.load_attacker(runs, env)
     folders.prepare(out, config, resume)
     if config.note:
         print(f"Note: {config.note}.")
     cache_compilations()
-    data = put_on_device(dataset)
+    data = data_attacks.with_attacks(put_on_device(dataset), out, runs, attacker)
 
     # Methods that start from the same pretraining share it.
     pretrainings = {key: members[0] for key, members in by_pretraining(runs).items()}
@@ -117,7 +126,8 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     if len(config.evaluation.conditions) > 1:
         conditions.evaluate_pretrained(out, env, runs, numbers, pretrained)
 
-    groups = sweep.group_by(runs, study.online_program)
+    learners = [run for run in runs if METHODS[run.labels["method"]].learns]
+    groups = sweep.group_by(learners, study.online_program)
     total = sum(program.steps * len(runs) for program, runs in groups.items())
     # A linear curriculum may wait for what the adaptive ones do.
     order = sorted(enumerate(groups.items()), key=lambda item: item[1][0].calibrated)

@@ -14,6 +14,7 @@ class Method(NamedTuple):
     pretrained: bool  # starts from the pretrained networks
     expands: bool  # keeps the pretrained policy and adds one
     uses_data: bool  # the offline data fill a share of every batch
+    learns: bool = True  # goes on at all
     corrects: bool = False  # selection is corrected for heavy tails: kappa > 0
     becomes: str = ""  # goes on as an agent of this other family
     bases: tuple[str, ...] = tuple(AGENTS)  # what can be pretrained for it
@@ -22,6 +23,7 @@ class Method(NamedTuple):
 _WITH_VALUE = ("iql", "riql")
 
 METHODS = {
+    "offline": Method(pretrained=True, expands=False, uses_data=False, learns=False),
     "scratch": Method(pretrained=False, expands=False, uses_data=False),
     "buffer": Method(pretrained=False, expands=False, uses_data=True),
     "direct": Method(pretrained=True, expands=False, uses_data=True),

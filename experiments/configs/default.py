@@ -10,6 +10,28 @@ from ml_collections import ConfigDict
 from rpex_jax.agents import AGENTS, CONFIGS
 from rpex_jax.attacks.corruption import ELEMENTS
 
+# What is hit offline, online. Source: RPEX section 7 and appendix C; TRACER Table 1.
+CORRUPTIONS = (
+    {"clean": ((), ())}
+    | {element: ((element,), (element,)) for element in ELEMENTS}
+    | {
+        f"adversarial-{element}": ((f"adversarial {element}",),) * 2
+        for element in ELEMENTS
+    }
+    | {
+        "mixed": (("dynamics",), ("dynamics", "reward")),
+        "online-adversarial-dynamics": (("dynamics",), ("adversarial dynamics",)),
+        "all": (ELEMENTS, ELEMENTS),
+    }
+)
+SETTINGS = {
+    "observation": ("online.align=1.0",),
+    "action": ("online.updates_per_step=4",),
+    "adversarial-observation": ("online.align=1.0",),
+    "adversarial-action": ("online.updates_per_step=4",),
+    "mixed": ("expansion.kappa=0.3", "expansion.inv_temperature=10.0"),
+}
+
 # Set by the phase that trains, not by the user.
 SET_BY_PHASE = ("actor_decay_steps", "align", "bc_weight")
 
@@ -42,16 +64,15 @@ def default_config() -> ConfigDict:
     config.sweep.axes = ()
     config.sweep.skip = ()  # "method=scratch perturbation.kind=random": no such runs
 
-    # What each corruption of the grid hits, and "key=value" where it needs other
+    # What each corruption of the grid hits in each phase, at the phase's rate and scale
+    # unless it says "dynamics rate=0.3 scale=2", and "key=value" where it needs other
     # settings than the rest.
     config.corruptions = ConfigDict()
-    config.corruptions.clean = ConfigDict({"elements": (), "settings": ()})
-    for element in ELEMENTS:
-        config.corruptions[element] = ConfigDict(
-            {"elements": (element,), "settings": ()}
+    for name, (offline, online) in CORRUPTIONS.items():
+        config.corruptions[name] = ConfigDict(
+            {"offline": offline, "online": online, "settings": SETTINGS.get(name, ())}
         )
-    config.corruptions.observation.settings = ("online.align=1.0",)
-    config.corruptions.action.settings = ("online.updates_per_step=4",)
+    config.attacker = ""  # folder of an EDAC agent; where something is adversarial
 
     config.agent = ConfigDict({name: agent_defaults(name) for name in AGENTS})
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rpex_jax.attacks.corruption import Corruption, corrupt, row_keys
+from rpex_jax.attacks.adversarial_corruption import Attacker
+from rpex_jax.attacks.corruption import Corruption, Shifts, corrupt, row_keys
 from rpex_jax.data.dataset import Dataset
 from rpex_jax.data.statistics import (
     FieldDeviations,
@@ -25,11 +26,20 @@ from rpex_jax.training.run import RunConfig, draw, num_batches, stream, whole_ro
 from rpex_jax.types import Agent, Array, Key, Spec, Transition
 
 
+class AttackedRows(NamedTuple):
+    """The adversarial damage of the rows that any run has hit."""
+
+    place: Array  # [N], int32, of a row in `shifts`; that of others means nothing
+    shifts: Shifts  # [M, ...]
+
+
 class OfflineData(NamedTuple):
-    """The clean data set on the device, and the unit of its corruption."""
+    """The clean data set on the device, and what it is corrupted with."""
 
     transitions: Transition  # [N, ...]
-    deviations: FieldDeviations
+    deviations: FieldDeviations  # the unit of corruption
+    attacked: AttackedRows | None = None  # where runs have adversarial damage offline
+    attacker: Attacker | None = None  # where they have it online
 
 
 class OfflineState(NamedTuple):
@@ -78,7 +88,23 @@ def take_rows(
 ) -> Transition:
     """The rows of these numbers, with the damage that is theirs."""
     drawn = jax.tree.map(lambda x: x[rows], data.transitions)
-    return corrupt(row_keys(key_data, rows), drawn, corruption, data.deviations)
+    return damage(rows, drawn, key_data, data, corruption)
+
+
+def damage(
+    rows: Array,
+    drawn: Transition,
+    key_data: Key,
+    data: OfflineData,
+    corruption: Corruption,
+) -> Transition:
+    """Clean rows of these numbers, damaged."""
+    shifts = None
+    if data.attacked is not None:
+        place = data.attacked.place[rows]
+        shifts = jax.tree.map(lambda x: x[place], data.attacked.shifts)
+    keys = row_keys(key_data, rows)
+    return corrupt(keys, drawn, corruption, data.deviations, shifts)
 
 
 def standardise_batch(
@@ -94,13 +120,12 @@ def standardise_batch(
 def start(agent: Agent, spec: Spec, run: RunConfig, data: OfflineData) -> OfflineState:
     """A fresh agent, and the observation statistics of the corrupted data."""
 
-    def damage(rows: Array, block: Transition) -> Transition:
-        keys = row_keys(data_key(run), rows)
-        return corrupt(keys, block, run.offline_corruption, data.deviations)
+    def damaged(rows: Array, block: Transition) -> Transition:
+        return damage(rows, block, data_key(run), data, run.offline_corruption)
 
     return OfflineState(
         agent=agent.init(stream(run, "init"), spec, run.agent),
-        statistics=observation_statistics(data.transitions, damage),
+        statistics=observation_statistics(data.transitions, damaged),
         step=jnp.zeros((), jnp.int32),
     )
 

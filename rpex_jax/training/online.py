@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from rpex_jax.attacks import curriculum
+from rpex_jax.attacks.adversarial_corruption import ONLINE, attack
 from rpex_jax.attacks.corruption import corrupt_row
 from rpex_jax.attacks.curriculum import CurriculumState
 from rpex_jax.data.buffer import Buffer, BufferState
@@ -133,6 +134,21 @@ def make_chunk(
             next_observations=statistics.std,
         )
 
+        def store(key, transition):
+            damage, shifts = run.online_corruption, None
+            if data.attacker is not None:
+                rows = jax.tree.map(lambda x: x[None], transition)
+                shifts = attack(
+                    jax.random.fold_in(key, 1),
+                    rows,
+                    data.attacker,
+                    damage.scale,
+                    deviations,
+                    ONLINE,
+                )
+                shifts = jax.tree.map(lambda x: x[0], shifts)
+            return corrupt_row(key, transition, damage, deviations, shifts)
+
         def sample(replay, key):
             key_online, key_offline = jax.random.split(key)
             batch = buffer.sample(key_online, replay)
@@ -165,9 +181,7 @@ def make_chunk(
             env_state, transition, episode = episodes.step(
                 key_reset, world, state.env, action
             )
-            stored = corrupt_row(
-                key_corrupt, transition, run.online_corruption, deviations
-            )
+            stored = store(key_corrupt, transition)
             replay = buffer.add(state.buffer, jax.tree.map(lambda x: x[None], stored))
             state = state._replace(buffer=replay, env=env_state, step=state.step + 1)
             return state, (key_updates, episode)

@@ -10,7 +10,6 @@ from scipy import stats
 
 from rpex_jax.attacks.corruption import (
     ELEMENTS,
-    Corruption,
     corrupt,
     corruption,
     row_keys,
@@ -215,7 +214,7 @@ def test_runs_with_other_rates_share_one_program():
 
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *settings)
     together = sweep(stacked)
-    sweep(Corruption(rate=stacked.rate / 2, scale=stacked.scale * 2))
+    sweep(stacked.replace(rate=stacked.rate / 2, scale=stacked.scale * 2))
     for i, config in enumerate(settings):
         alone = damage(KEY, jnp.arange(50), few, config)
         chex.assert_trees_all_close(

@@ -64,6 +64,24 @@ def test_a_corruption_brings_its_settings():
         np.testing.assert_allclose(told.online_corruption.scale, hit)
 
 
+def test_a_corruption_may_differ_by_phase_and_element():
+    """Texts with a kind, a rate and a scale; what they leave out is the phase's."""
+    config = small_grid(corruption=("mixed",))
+    config.corruptions.mixed.offline = ("adversarial action scale=0.5", "reward")
+    config.corruptions.mixed.online = ("reward rate=0.2 scale=2",)
+    told = study.online_run(study.expand_grid(config)[0])
+    offline, online = told.offline_corruption, told.online_corruption
+    np.testing.assert_allclose(offline.rate, [0, 0.3, 0.3, 0])
+    np.testing.assert_allclose(offline.scale, [0, 0.5, 1, 0])
+    np.testing.assert_array_equal(offline.adversarial, [0, 1, 0, 0])
+    np.testing.assert_allclose(online.rate, [0, 0, 0.2, 0])
+    np.testing.assert_allclose(online.scale, [0, 0, 2, 0])
+    assert not online.adversarial.any()
+    # Mixed corruption has the paper's own temperature and weight.
+    assert told.agent.inv_temperature == 10.0
+    assert study.online_run(study.expand_grid(config)[2]).agent.kappa == 0.3
+
+
 def test_further_axes_multiply_the_grid():
     """'key=value,value' is an axis like any other and a label of its rows."""
     axes = ("expansion.kappa=0.0,0.1,0.3", "online.updates_per_step=1, 2")
@@ -312,7 +330,7 @@ def test_a_number_out_of_range(key, value):
     assert f"[{low}, {high}]" in text
 
 
-FREE = ("note", "env", "data.source", "perturbation.attack_set")  # texts
+FREE = ("note", "env", "attacker", "data.source", "perturbation.attack_set")  # texts
 
 
 def test_every_number_has_a_range_and_every_name_a_list():
@@ -400,9 +418,30 @@ def test_a_mistyped_name_on_an_axis(axis, value, nearest):
             {"corruptions.action.settings": ("online.updates_per_step=0",)},
             ("online.updates_per_step is 0", "[1, inf]"),
         ),
+        ({"agent.edac.num_critics": 1}, ("agent.edac.num_critics is 1", "[2, inf]")),
         (
-            {"corruptions.action.elements": ("actions",)},
-            ("corruptions.action.elements is 'actions'", "did you mean 'action'?"),
+            {"corruptions.action.offline": ("actions",)},
+            ("corruptions.action.offline is 'actions'", "did you mean 'action'?"),
+        ),
+        (
+            {"corruptions.all.online": ("action", "adversarial action rate=0.1")},
+            ("corruptions.all.online is", "each element may come once"),
+        ),
+        (
+            {"corruptions.mixed.online": ("adversarial reward rate=1.2",)},
+            ("corruptions.mixed.online has rate=1.2", "[0, 1]"),
+        ),
+        (
+            {"corruptions.mixed.offline": ("dynamics scale=big",)},
+            ("corruptions.mixed.offline has scale=big", "a number"),
+        ),
+        (
+            {"corruptions.mixed.offline": ("dynamics share=0.1",)},
+            ("corruptions.mixed.offline is 'share'", "rate, scale"),
+        ),
+        (
+            {"corruptions.mixed.offline": ("adversarial",)},
+            ("corruptions.mixed.offline is 'adversarial'", "dynamics"),
         ),
     ],
 )

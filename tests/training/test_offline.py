@@ -13,7 +13,13 @@ from rpex_jax.agents import AGENTS
 from rpex_jax.agents.iql import IQLConfig
 from rpex_jax.agents.riql import RIQLConfig
 from rpex_jax.agents.td3 import TD3Config
-from rpex_jax.attacks.corruption import ELEMENTS, corrupt, row_keys
+from rpex_jax.attacks.corruption import (
+    ELEMENTS,
+    Shifts,
+    corrupt,
+    corruption,
+    row_keys,
+)
 from rpex_jax.training import offline
 from rpex_jax.types import Spec
 from tests.training.problems import (
@@ -280,3 +286,28 @@ def test_numbers_do_not_retrace():
         runs = sweep.stack([make_run(seed + i, config, rate=rate) for i in range(2)])
         states = [train(sweep.take(runs, i), data, ())[0] for i in range(2)]
         chunk.trace(sweep.stack(states), runs, data)
+
+
+def test_attacked_rows_come_from_the_table():
+    """A hit row moves by its own shift, in batches and in the statistics alike."""
+    data = make_data()
+    rng = np.random.default_rng(1)
+    wide, narrow = (jnp.asarray(rng.normal(size=(50, n)), jnp.float32) for n in (3, 2))
+    place = jnp.asarray(rng.integers(0, 50, NUM_ROWS))
+    table = offline.AttackedRows(place, Shifts(wide, narrow, 2 * wide))
+    told = corruption(("observation", "dynamics"), 0.5, 1.0, adversarial=True)
+    run = make_run().replace(offline_corruption=told)
+    data = data._replace(attacked=table)
+    rows = jnp.arange(NUM_ROWS)
+    taken = offline.take_rows(rows, offline.data_key(run), data, told)
+    for name in ("observations", "next_observations"):
+        clean = np.asarray(getattr(data.transitions, name))
+        shift = getattr(table.shifts, name)[place] * getattr(data.deviations, name)
+        hit = (np.asarray(getattr(taken, name)) != clean).any(1)
+        assert 60 < hit.sum() < 140
+        expected = np.where(hit[:, None], clean + shift, clean)
+        np.testing.assert_allclose(getattr(taken, name), expected, rtol=1e-6)
+    np.testing.assert_array_equal(taken.actions, data.transitions.actions)
+    both = np.concatenate([taken.observations, taken.next_observations])
+    statistics = start(GLASS, run, data).statistics
+    np.testing.assert_allclose(statistics.mean, both.mean(0), rtol=STATISTICS_RTOL)

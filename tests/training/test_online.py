@@ -10,9 +10,11 @@ import pytest
 
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
+from rpex_jax.agents.edac import EDACConfig
 from rpex_jax.agents.iql import IQLConfig
 from rpex_jax.agents.td3 import TD3Config
-from rpex_jax.attacks.corruption import ELEMENTS, corrupt, row_keys
+from rpex_jax.attacks.adversarial_corruption import Attacker, action_value
+from rpex_jax.attacks.corruption import ELEMENTS, corrupt, corruption, row_keys
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.data.statistics import ObservationStatistics
 from rpex_jax.expansion import ExpansionConfig, policy_set
@@ -423,3 +425,27 @@ def test_numbers_do_not_retrace():
         ]
         states = [start(jax.tree.map(jnp.asarray, run)) for run in runs]
         chunk.trace(sweep.stack(states), STATISTICS, sweep.stack(runs), REAL)
+
+
+def test_adversarial_damage_is_found_in_every_step():
+    """What is stored lies within the bound, and lower in value than what was seen."""
+    config = EDACConfig(hidden_dims=HIDDEN, num_critics=3)
+    critics = AGENTS["edac"].init(jax.random.key(3), PAID.spec, config)
+    attacker = Attacker(critics, STATISTICS, config)
+    told = corruption(("observation", "dynamics"), 1.0, 0.5, adversarial=True)
+    run = make_run(**CLEAN).replace(online_corruption=told)
+    data = DATA._replace(attacker=attacker)
+    rows = stored(train(EYE, PAID, run, (60,), data=data)[0])
+    clean = stored(train(EYE, PAID, make_run(**CLEAN), (60,))[0])
+    for name in ("observations", "next_observations"):
+        shift = getattr(rows, name) - getattr(clean, name)
+        assert 0.8 * 0.5 * STD < abs(shift).max() <= 0.5 * STD * (1 + 1e-5)
+    np.testing.assert_array_equal(rows.actions, clean.actions)
+
+    def value(observations):
+        return action_value(attacker, observations, clean.actions).mean()
+
+    # Two steps of a tenth of the bound from where uniform noise would have put them.
+    at_random = run.replace(online_corruption=told.replace(adversarial=jnp.zeros(4)))
+    noisy = stored(train(EYE, PAID, at_random, (60,), data=data)[0])
+    assert value(rows.observations) < value(noisy.observations)

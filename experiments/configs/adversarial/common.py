@@ -95,8 +95,8 @@ PRESETS = {
     "small": Preset(
         note=(
             "reduced budget: networks of half the paper's width, batches of half its "
-            "size, a hundredth of its offline updates, an eighth of its online steps at a fixed q and a "
-            "twenty-fifth with a curriculum"
+            "size, a hundredth of its offline updates, an eighth of its online steps "
+            "at a fixed q and a twenty-fifth with a curriculum"
         ),
         seeds=3,
         width=128,

@@ -1,0 +1,84 @@
+"""From a study's config to what is wrong with a run's data.
+
+A corruption names what it hits in each phase, an element a text, with what differs from
+the phase's own rate and scale: "dynamics", "adversarial action rate=0.3 scale=0.5".
+"""
+
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from experiments.settings import RANGES, ConfigError, check_name, parse_setting
+from rpex_jax.attacks.corruption import ELEMENTS, Corruption, corruption, mixed
+
+PHASES = ("offline", "online")
+
+
+class Damage(NamedTuple):
+    """What is done to one element."""
+
+    element: str
+    adversarial: bool
+    rate: float
+    scale: float
+
+
+def damages(config: ConfigDict, name: str, phase: str) -> list[Damage]:
+    """What the corruption of this name does in a phase.
+
+    Raises:
+      ConfigError: an element twice, or anything that no element's text can say.
+    """
+    texts = config.corruptions[name][phase]
+    key = f"corruptions.{name}.{phase}"
+    found = [_parse(text, key, phase, config[phase]) for text in texts]
+    elements = [damage.element for damage in found]
+    if len(set(elements)) < len(elements):
+        raise ConfigError(f"{key} is {texts}; each element may come once")
+    return found
+
+
+def corruption_of(config: ConfigDict, name: str, phase: str) -> Corruption:
+    """The same for a run, as numbers."""
+    return mixed(
+        [
+            corruption((each.element,), each.rate, each.scale, adversarial=True)
+            if each.adversarial
+            else corruption((each.element,), each.rate, each.scale)
+            for each in damages(config, name, phase)
+        ]
+    )
+
+
+def check(config: ConfigDict) -> None:
+    """Raises a `ConfigError` at the first corruption that cannot be used."""
+    for name, of_name in config.corruptions.items():
+        missing = [key for key in (*PHASES, "settings") if key not in of_name]
+        if missing:
+            raise ConfigError(
+                f"corruptions.{name} has no {missing[0]!r}; it must say what it hits "
+                "offline and online, and with which settings"
+            )
+        for phase in PHASES:
+            damages(config, name, phase)
+
+
+def _parse(text: str, key: str, phase: str, defaults: ConfigDict) -> Damage:
+    kind, _, rest = text.strip().partition(" ")
+    element, *pairs = (rest if kind == "adversarial" else text).split()
+    check_name(key, element, ELEMENTS)
+    numbers = {"rate": defaults.rate, "scale": defaults.scale}
+    for name, value in map(parse_setting, pairs):
+        check_name(key, name, tuple(numbers))
+        low, high = RANGES[f"{phase}.{name}"]
+        try:
+            numbers[name] = float(value)
+        except ValueError as error:
+            raise ConfigError(
+                f"{key} has {name}={value}; it must be a number"
+            ) from error
+        if not low <= numbers[name] <= high:
+            raise ConfigError(
+                f"{key} has {name}={value}; it must lie in [{low}, {high}]"
+            )
+    return Damage(element, kind == "adversarial", **numbers)
