@@ -6,10 +6,10 @@
 The first run of every checkpoint is attacked within `config.bound` by our differential
 evolution, by trying all 2^A corners of the box in the same episodes, and by SciPy's
 differential evolution, which steps `gymnasium.make` of the same environment from the
-same resets, with the same population and generations. Ours runs alone and, as an attack
-set needs them, `config.searches` at once; and with SciPy's rule for what leaves the box.
-SciPy gets the policy in NumPy, on one core and on all, and as one compiled JAX call a
-step. What each found is run again in fresh episodes, the same for all.
+same resets, with the same population and generations. Ours runs alone and, as an
+attack set needs them, `config.searches` at once; also with SciPy's rule for what leaves
+the box. SciPy gets the policy in NumPy, on one core and on all, and as one compiled JAX
+call a step. What each found is run again in fresh episodes, the same for all.
 """
 
 import itertools

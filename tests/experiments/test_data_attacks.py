@@ -86,7 +86,7 @@ def test_rows_that_are_hit_move_within_their_bound(data, attacker, tmp_path):
             # a row without a place in the table would have got the first one's
             place = np.asarray(with_table.attacked.place)[hit]
             assert len(set(place)) == len(place)
-    again = data_attacks.with_attacks(clean, tmp_path, runs, None or who)
+    again = data_attacks.with_attacks(clean, tmp_path, runs, who)
     np.testing.assert_array_equal(again.attacked.place, with_table.attacked.place)
     (tmp_path / "attacks" / "rows.npz").unlink()
     assert with_table.attacker is not None  # online damage is adversarial too
@@ -97,7 +97,7 @@ def test_rows_that_are_hit_move_within_their_bound(data, attacker, tmp_path):
 
 
 def test_a_study_with_adversarial_damage_trains(data, attacker, tmp_path):
-    """From the command's function to the report; and going on searches no second time."""
+    """From start to report; and a study that goes on searches no second time."""
     names = ("adversarial-action", "adversarial-reward", "online-adversarial-dynamics")
     config = attacked_config(data, attacker, corruption=names, seed=(0,))
     with config.unlocked():

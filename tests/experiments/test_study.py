@@ -163,7 +163,14 @@ def test_pex_and_rpex_are_one_program():
     runs = study.expand_grid(small_grid(method=tuple(METHODS), corruption=("clean",)))
     groups = sweep.group_by(runs, study.online_program)
     names = [{run.labels["method"] for run in members} for members in groups.values()]
-    assert names == [{"scratch"}, {"buffer"}, {"direct"}, {"pex", "rpex"}, {"sac"}]
+    assert names == [
+        {"offline"},
+        {"scratch"},
+        {"buffer"},
+        {"direct"},
+        {"pex", "rpex"},
+        {"sac"},
+    ]
 
 
 def test_rpex_with_kappa_zero_is_pex():
