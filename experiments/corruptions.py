@@ -64,8 +64,9 @@ def check(config: ConfigDict) -> None:
 
 
 def _parse(text: str, key: str, phase: str, defaults: ConfigDict) -> Damage:
-    kind, _, rest = text.strip().partition(" ")
-    element, *pairs = (rest if kind == "adversarial" else text).split()
+    words = text.split()
+    adversarial = words[:1] == ["adversarial"]
+    element, *pairs = words[adversarial:] or [text]
     check_name(key, element, ELEMENTS)
     numbers = {"rate": defaults.rate, "scale": defaults.scale}
     for name, value in map(parse_setting, pairs):
@@ -81,4 +82,4 @@ def _parse(text: str, key: str, phase: str, defaults: ConfigDict) -> Damage:
             raise ConfigError(
                 f"{key} has {name}={value}; it must lie in [{low}, {high}]"
             )
-    return Damage(element, kind == "adversarial", **numbers)
+    return Damage(element, adversarial, **numbers)

@@ -54,7 +54,7 @@ def test_who_learns_online():
     base = AGENTS["iql"]
     learners = {name: online_agent(method, base) for name, method in METHODS.items()}
     itself = {name for name, agent in learners.items() if agent is base}
-    assert itself == {"scratch", "buffer", "direct"}
+    assert itself == {"offline", "scratch", "buffer", "direct"}
     assert learners["sac"] is AGENTS["sac"]
 
 

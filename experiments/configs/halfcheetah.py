@@ -5,16 +5,8 @@ Column 0 of its observations is the x position, which Gymnasium leaves out.
 """
 
 from experiments.configs.default import default_config
+from experiments.configs.rpex import hyperparameters
 from rpex_jax.attacks.corruption import ELEMENTS
-
-# RIQL's sigma, quantile and ensemble per element, random corruption, HalfCheetah.
-# Source: RIQL RIQL_config.py.
-RIQL_ROWS = {
-    "observation": (0.1, 0.1, 5),
-    "action": (0.5, 0.25, 3),
-    "reward": (3.0, 0.25, 5),
-    "dynamics": (3.0, 0.25, 5),
-}
 
 
 def get_config():
@@ -28,12 +20,7 @@ def get_config():
     config.data.drop_observation_columns = (0,)
     config.sweep.corruption = ELEMENTS
     config.sweep.seed = (0, 1, 2)
-    for element, (sigma, quantile, num_critics) in RIQL_ROWS.items():
-        config.corruptions[element].settings += (
-            f"agent.riql.sigma={sigma}",
-            f"agent.riql.quantile={quantile}",
-            f"agent.riql.num_critics={num_critics}",
-        )
+    hyperparameters.apply(config)
     for agent in config.agent.values():
         agent.hidden_dims = (128, 128)
     config.offline.steps = 25_000

@@ -269,32 +269,6 @@ def test_defaults_reach_the_program():
     assert program.updates_per_step == 4
 
 
-RIQL_HALFCHEETAH = {  # RIQL_config.py, random corruption: sigma, quantile, critics
-    "observation": (0.1, 0.1, 5),
-    "action": (0.5, 0.25, 3),
-    "reward": (3.0, 0.25, 5),
-    "dynamics": (3.0, 0.25, 5),
-}
-
-
-@pytest.mark.parametrize("element", ELEMENTS)
-def test_halfcheetah_has_riqls_rows(element):
-    """RIQL's numbers per corruption, added to the corruption's own settings."""
-    runs = study.expand_grid(halfcheetah.get_config())
-    runs = [run for run in runs if run.labels["corruption"] == element]
-    assert len(runs) == 2 * 3 * 3
-    for run in runs:
-        agent = run.config.agent.riql
-        row = (agent.sigma, agent.quantile, agent.num_critics)
-        assert row == RIQL_HALFCHEETAH[element]
-        if run.labels["base"] == "riql":
-            told = study.offline_run(run).agent
-            assert (told.sigma, told.quantile, told.num_critics) == row
-        assert run.config.agent.iql.num_critics == 2
-        assert run.config.online.updates_per_step == (4 if element == "action" else 1)
-        assert run.config.online.align == float(element == "observation")
-
-
 @pytest.mark.parametrize("module", [quickstart, halfcheetah])
 def test_shipped_configs_are_valid_and_locked(module):
     """A mistyped key in a shipped or copied study is an error, not a new setting."""

@@ -1,0 +1,116 @@
+"""What the studies of RPEX share: presets and tasks.
+
+A study is `get_config("small,HalfCheetah-v4")`: a preset, by default `paper`, and an
+environment, by default Hopper-v4.
+
+Source: RPEX, arXiv 2509.24748, section 7 and Table C.1.
+"""
+
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from experiments.configs.default import default_config
+from experiments.configs.rpex import hyperparameters
+from experiments.settings import ConfigError, check_name
+from rpex_jax.data.sources import builtin_names
+
+
+class Preset(NamedTuple):
+    """A budget."""
+
+    note: str
+    seeds: int
+    width: int  # of both hidden layers
+    batch_size: int
+    offline_updates: int
+    offline_chunk: int
+    online_steps: int  # warm-up included
+    warmup: int
+    online_chunk: int  # between evaluations
+    episodes: int  # of an evaluation
+
+
+PRESETS = {
+    "paper": Preset(
+        note="",
+        seeds=5,
+        width=256,
+        batch_size=256,
+        offline_updates=2_000_000,
+        offline_chunk=10_000,
+        online_steps=1_000_000,
+        warmup=5_000,
+        online_chunk=5_000,
+        episodes=10,
+    ),
+    "small": Preset(
+        note=(
+            "reduced budget: networks of half the paper's width, batches of half its "
+            "size, a 66th of its offline updates, a hundredth of its online steps"
+        ),
+        seeds=3,
+        width=128,
+        batch_size=128,
+        offline_updates=30_000,
+        offline_chunk=10_000,
+        online_steps=11_000,
+        warmup=1_000,
+        online_chunk=1_000,
+        episodes=10,
+    ),
+    "smoke": Preset(
+        note="smoke-sized budget: it shows that everything runs, not who wins",
+        seeds=2,
+        width=64,
+        batch_size=64,
+        offline_updates=2_000,
+        offline_chunk=1_000,
+        online_steps=1_500,
+        warmup=500,
+        online_chunk=500,
+        episodes=5,
+    ),
+}
+
+
+def start(argument: str) -> ConfigDict:
+    """The protocol of the paper at a preset's budget; not locked.
+
+    Args:
+      argument: "small", "small,HalfCheetah-v4" or ",HalfCheetah-v4".
+
+    Raises:
+      ConfigError: a preset that there is not, or an environment without numbers of
+        RIQL's.
+    """
+    name, _, env = argument.partition(",")
+    name, env = name or "paper", env or "Hopper-v4"
+    check_name("the preset", name, tuple(PRESETS))
+    if not hyperparameters.rows(env):
+        raise ConfigError(
+            f"the study's environment is {env!r}; there are RIQL's numbers for "
+            f"{', '.join(hyperparameters.RANDOM)}"
+        )
+    preset = PRESETS[name]
+    config = default_config()
+    config.note = preset.note
+    config.env = env
+    kind = f"{env.split('-')[0].lower()}-medium-replay"
+    config.data.source = f"{env.lower()}/medium-replay-v0"
+    if kind in builtin_names():
+        config.data.source = kind
+    config.sweep.seed = tuple(range(preset.seeds))
+    for agent in config.agent.values():
+        agent.hidden_dims = (preset.width,) * len(agent.hidden_dims)
+    config.offline.steps = preset.offline_updates
+    config.offline.chunk = preset.offline_chunk
+    config.offline.batch_size = preset.batch_size
+    config.online.steps = preset.online_steps
+    config.online.warmup = preset.warmup
+    config.online.chunk = preset.online_chunk
+    config.online.batch_size = preset.batch_size
+    config.online.capacity = min(config.online.capacity, preset.online_steps)
+    config.evaluation.episodes = preset.episodes
+    hyperparameters.apply(config)
+    return config
