@@ -8,7 +8,7 @@ and standardises. The yardstick is one large float32 matrix product.
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from rpex_jax.data.statistics import field_deviations
 from rpex_jax.expansion import ExpansionConfig, policy_set
 from rpex_jax.training import offline
 from rpex_jax.training.run import RunConfig
-from rpex_jax.types import Agent, Transition
+from rpex_jax.types import Agent, Spec, Transition
 
 ENV = "HalfCheetah-v5"
 PROBLEM = {  # of both sides
@@ -74,7 +74,8 @@ def measure(name: str, peers: Peers | None, seconds: float) -> list[dict]:
     functions, counts = zip(*timed.values(), strict=True)
     times = best_times(functions, seconds)
     rates = [count / best for count, best in zip(counts, times, strict=True)]
-    flops = flops_per_update(LEARNERS[name])
+    spec, batch_size = envs.make(ENV).spec, PROBLEM["batch_size"]
+    flops = flops_per_update(*LEARNERS[name], spec, batch_size)
     peak = 2 * MATMUL_SIZE**3 * rates[0]
     rows = []
     for (who, runs), rate in zip(list(timed)[1:], rates[1:], strict=True):
@@ -135,17 +136,13 @@ def matmul() -> Callable[[], jax.Array]:
     return lambda: product(x, x)
 
 
-def flops_per_update(learner: Learner) -> int:
+def flops_per_update(agent: Agent, config: Any, spec: Spec, batch_size: int) -> int:
     """Operations in the matrix products of a critic update and its share of others."""
-    agent, config = learner
-    spec = envs.make(ENV).spec
     batches = 1 if agent.batches is None else agent.batches(config)
     leading = () if agent.batches is None else (batches,)
     observation, action = (spec.observation_dim,), (spec.action_dim,)
     widths = Transition(observation, action, (), observation, ())
-    batch = Transition(
-        *(np.zeros((*leading, PROBLEM["batch_size"], *width)) for width in widths)
-    )
+    batch = Transition(*(np.zeros((*leading, batch_size, *width)) for width in widths))
 
     key = jax.random.key(0)
     state = jax.eval_shape(lambda key: agent.init(key, spec, config), key)

@@ -25,7 +25,8 @@ class Corruption:
 
     rate: Array  # [4], share of rows hit, in [0, 1]
     scale: Array  # [4], in deviations of the element; for rewards times REWARD_SPAN
-    adversarial: Array  # [4], 1.0 where the damage is the worst in reach, else 0.0
+    # [4], 1.0 where the damage is the worst in reach, else 0.0
+    adversarial: Array = struct.field(default_factory=lambda: jnp.zeros(4))
 
 
 class Shifts(NamedTuple):

@@ -9,6 +9,9 @@ import pytest
 
 from benchmarks import online_learning, peer_process, updates
 from benchmarks.online_loops import Settings
+from rpex_jax.types import Spec
+
+SPEC = Spec(observation_dim=17, action_dim=6)
 
 
 def layers(*widths: int) -> int:
@@ -25,7 +28,7 @@ def test_operations_of_iql_by_hand():
     products += 2 * (3 * critic - 23 * 256)
     products += 3 * actor - 17 * 256
     expected = 2 * 256 * products
-    assert updates.flops_per_update(updates.LEARNERS["iql"]) == expected
+    assert updates.flops_per_update(*updates.LEARNERS["iql"], SPEC, 256) == expected
 
 
 def test_operations_of_a_loop_count_each_pass():

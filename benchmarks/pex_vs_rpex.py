@@ -1,0 +1,186 @@
+"""PEX against RPEX on IQL and RIQL: Table 1 of RPEX, ours beside the paper's.
+
+    python -m benchmarks.pex_vs_rpex --preset=small \
+      --tasks=Hopper-v4,HalfCheetah-v4,Walker2d-v4 --out=runs/pex-vs-rpex [--resume]
+
+Each environment is a study in a folder of its own, which `experiments.sweep` could have
+made from `experiments/configs/rpex/table1.py`. Before anything trains it says what the
+device needs for all of it. A score is the mean of a run's last three evaluations.
+
+Source: RPEX, arXiv 2509.24748, Table 1 and appendix C.1.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+from benchmarks.study_cost import estimate
+from experiments import report, study, sweep
+from experiments.command_line import OUT, cache_compilations, fail
+from experiments.configs.rpex import table1
+from experiments.configs.rpex.common import PRESETS
+from experiments.report import read_curves
+from experiments.settings import ConfigError, check_name
+from rpex_jax import results
+from rpex_jax.attacks.corruption import ELEMENTS
+from rpex_jax.data.dataset import DatasetError
+
+_PRESET = flags.DEFINE_enum("preset", "small", list(PRESETS), "How much to spend.")
+_TASKS = flags.DEFINE_list(
+    "tasks", ["Hopper-v4", "HalfCheetah-v4", "Walker2d-v4"], "Environments."
+)
+_ELEMENTS = flags.DEFINE_list("elements", list(ELEMENTS), "What is corrupted.")
+_DATA = flags.DEFINE_list(
+    "data", [], "A data set for each task; by default medium-replay from collect."
+)
+
+COLUMNS = tuple(
+    (base, m) for base in ("iql", "riql") for m in ("direct", "pex", "rpex")
+)
+# Table 1 of the paper: offline and online score of direct fine-tuning, then PEX and
+# RPEX online, for IQL, and the same for RIQL; medium-replay, 5 seeds.
+PAPER = {
+    "HalfCheetah": {
+        "observation": (21.4, 21.7, 21.5, 21.9, 19.73, 21.3, 20.9, 22.5),
+        "action": (42.9, 48.4, 65.9, 69.2, 43.5, 49.9, 70.2, 77.8),
+        "reward": (41.9, 44.5, 47.0, 52.7, 43.6, 49.7, 67.1, 73.6),
+        "dynamics": (37.1, 35.8, 37.0, 36.9, 42.0, 45.3, 44.7, 44.4),
+    },
+    "Walker2d": {
+        "observation": (8.7, 17.0, 20.8, 23.3, 32.2, 17.0, 25.6, 30.5),
+        "action": (64.7, 106.8, 105.3, 106.4, 85.9, 48.8, 109.2, 118.9),
+        "reward": (77.2, 90.1, 90.1, 94.5, 81.8, 91.3, 91.9, 100.5),
+        "dynamics": (14.9, 4.5, 6.8, 4.7, 80.0, 87.4, 89.5, 92.2),
+    },
+    "Hopper": {
+        "observation": (75.8, 36.1, 45.4, 76.9, 78.3, 29.2, 45.9, 73.1),
+        "action": (93.4, 95.0, 102.2, 106.2, 75.9, 95.8, 93.2, 112.6),
+        "reward": (55.2, 97.8, 99.8, 102.6, 72.9, 68.3, 90.1, 100.6),
+        "dynamics": (0.8, 6.0, 0.7, 13.4, 44.6, 54.2, 51.0, 55.2),
+    },
+}
+
+
+class Cell(NamedTuple):
+    """Scores of one column in one row of the table, over seeds."""
+
+    offline: list[float]
+    online: list[float]
+
+
+Cells = dict[tuple[str, str, str, str], Cell]  # (task, element, base, method)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+    out = Path(OUT.value or "runs/pex-vs-rpex")
+    try:
+        configs = make_configs(
+            _PRESET.value, _TASKS.value, _ELEMENTS.value, _DATA.value
+        )
+        cache_compilations()
+        if _PRESET.value != "smoke":  # whose training takes no longer
+            print(estimate(configs), flush=True)
+        for config in configs:
+            sweep.run_study(config, out / config.env, resume=flags.FLAGS.resume)
+    except (ConfigError, DatasetError) as error:
+        fail(error)
+    text = report_of(out)
+    results.write_atomically(out / "table1.md", text)
+    print(text)
+
+
+def make_configs(
+    preset: str, tasks: list[str], elements: list[str], data: list[str]
+) -> list[ConfigDict]:
+    """A study for each task, checked.
+
+    Raises:
+      ConfigError: a setting that cannot be used, or another number of data sets.
+    """
+    if data and len(data) != len(tasks):
+        raise ConfigError(
+            f"--data names {len(data)} data sets for {len(tasks)} --tasks; give one "
+            "for each, or none"
+        )
+    for element in elements:
+        check_name("--elements", element, ELEMENTS)
+    configs = []
+    for number, task in enumerate(tasks):
+        config = table1.get_config(f"{preset},{task}")
+        config.sweep.corruption = tuple(elements)
+        if data:
+            config.data.source = data[number]
+        study.expand_grid(config)
+        configs.append(config)
+    return configs
+
+
+def report_of(out: Path) -> str:
+    """Table 1 of the studies in a folder, finished or not, in Markdown."""
+    cells: Cells = {}
+    notes = set()
+    for folder in sorted(path.parent for path in out.glob("*/config.json")):
+        config = json.loads((folder / "config.json").read_text())
+        notes.add(config["note"])
+        for (base, method), curves in read_curves(folder, config).items():
+            for curve in curves:
+                key = (config["env"], curve.corruption, base, method)
+                cell = cells.setdefault(key, Cell([], []))
+                cell.offline.append(curve.offline)
+                cell.online.append(results.final_score(curve.points))
+    header = ["environment", "element", *(" ".join(column) for column in COLUMNS)]
+    rows = []
+    for task, element in dict.fromkeys(key[:2] for key in cells):
+        row = [cells.get((task, element, *column)) for column in COLUMNS]
+        rows.append([task, element, *map(text_of, row)])
+        if paper := PAPER[task.split("-")[0]].get(element):
+            rows.append(["", "paper", *paper_row(paper)])
+    note = "; ".join(sorted(filter(None, notes)))
+    return (
+        f"{note.capitalize()}{'.' if note else ''}\n\n"
+        f"{results.markdown_table(header, rows)}\n\n{verdicts(cells)}\n"
+    )
+
+
+def text_of(cell: Cell | None) -> str:
+    """'offline -> online ± SE'."""
+    return "-" if cell is None else report.cell(list(zip(*cell, strict=True)))
+
+
+def paper_row(numbers: tuple[float, ...]) -> list[str]:
+    """The paper's numbers in our columns."""
+    row = []
+    for offline, *online in (numbers[:4], numbers[4:]):
+        row += [f"{offline:.1f} -> {score:.1f}" for score in online]
+    return row
+
+
+def verdicts(cells: Cells) -> str:
+    """Whether RPEX is above PEX, cell by cell and over all."""
+    lines = []
+    for base in ("iql", "riql"):
+        pairs = [
+            (cells[*key, base, "pex"].online, cells[*key, base, "rpex"].online)
+            for key in dict.fromkeys(key[:2] for key in cells)
+            if (*key, base, "pex") in cells and (*key, base, "rpex") in cells
+        ]
+        if not pairs:
+            continue
+        above = sum(np.mean(ours) > np.mean(theirs) for theirs, ours in pairs)
+        means = np.mean([[np.mean(x) for x in pair] for pair in pairs], axis=0)
+        lines.append(
+            f"{base}: RPEX is above PEX in {above} of {len(pairs)} cells; averages "
+            f"{means[1]:.1f} and {means[0]:.1f}."
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    app.run(main)

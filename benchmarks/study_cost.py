@@ -1,0 +1,190 @@
+"""What studies will take on this device: time, from timed chunks, and memory.
+
+A short chunk of the program with the most arithmetic is compiled and timed, one offline
+and one online, with all its runs; other programs are taken to do as many operations a
+second. Episodes of evaluations count as of full length.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks import steps
+from benchmarks.updates import flops_per_update
+from experiments import study
+from experiments.study import Run, by_pretraining, offline_program, online_program
+from rpex_jax import sweep
+from rpex_jax.agents import AGENTS
+from rpex_jax.data.dataset import Dataset
+from rpex_jax.envs import Env
+from rpex_jax.methods import METHODS, online_agent
+from rpex_jax.training.offline import OfflineData, put_on_device
+from rpex_jax.types import Spec, Transition
+
+CHUNK = 40  # updates that are timed; online as many steps
+ENVIRONMENTS = 64  # side by side, in the timing of evaluations
+
+
+class Work(NamedTuple):
+    """Of one program."""
+
+    members: list[Run]
+    flops: int  # of an update
+    updates: int  # of all its runs
+
+
+class Cost(NamedTuple):
+    """Of a program that was timed."""
+
+    seconds: float  # an update of one run; online with its share of a step
+    num_bytes: int  # of its runs' state
+
+
+def estimate(configs: Sequence[ConfigDict]) -> str:
+    """A sentence: runs, programs, hours and bytes of all these studies, checked."""
+    env = study.make_env(configs[0])
+    data = random_data(env.spec)
+    num_runs, num_programs, evaluated, seconds, num_bytes = 0, 0, 0, 0.0, 0
+    for work_of, time_it in ((offline_work, offline_cost), (online_work, online_cost)):
+        works = [work for config in configs for work in work_of(config, env.spec)]
+        if not works:
+            continue
+        largest = max(works, key=lambda work: work.flops * len(work.members))
+        cost = time_it(env, largest.members, data)
+        all_flops = sum(work.flops * work.updates for work in works)
+        seconds += all_flops * cost.seconds / largest.flops
+        num_bytes = max(num_bytes, cost.num_bytes)
+        num_programs += len(works)
+    for config in configs:
+        num_runs += len(study.expand_grid(config))
+        evaluated += evaluation_steps(config, env)
+    seconds += evaluated / steps_per_second(env)
+    return (
+        f"{num_runs} runs in {num_programs} programs: about {seconds / 3600:.1f} hours "
+        "on this device as it is now, compiling not counted, and "
+        f"{num_bytes / 2**30:.2f} GiB for the state of a large program."
+    )
+
+
+def offline_work(config: ConfigDict, spec: Spec) -> list[Work]:
+    """The pretraining programs of a study."""
+    runs = [
+        members[0] for members in by_pretraining(study.expand_grid(config)).values()
+    ]
+    works = []
+    for program, members in sweep.group_by(runs, offline_program).items():
+        agent, told = AGENTS[program.base], study.offline_run(members[0]).agent
+        flops = flops_per_update(agent, told, spec, program.batch_size)
+        works.append(Work(members, flops, len(members) * program.steps))
+    return works
+
+
+def online_work(config: ConfigDict, spec: Spec) -> list[Work]:
+    """The online programs of a study."""
+    runs = [
+        run for run in study.expand_grid(config) if METHODS[run.labels["method"]].learns
+    ]
+    works = []
+    for program, members in sweep.group_by(runs, online_program).items():
+        agent = online_agent(program.method, AGENTS[program.base])
+        told = study.online_run(members[0]).agent
+        flops = flops_per_update(agent, told, spec, program.batch_size)
+        updates = (program.steps - program.warmup) * program.updates_per_step
+        works.append(Work(members, flops, len(members) * updates))
+    return works
+
+
+def offline_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
+    """Of pretraining these runs."""
+    program = offline_program(members[0])
+    phase = sweep.offline_phase(
+        AGENTS[program.base],
+        env,
+        batch_size=program.batch_size,
+        num_updates=CHUNK,
+        num_episodes=1,
+    )
+    runs = sweep.stack([study.offline_run(run) for run in members])
+    return _timed(
+        phase.start(runs, data), lambda state: phase.chunk(state, runs, data), members
+    )
+
+
+def online_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
+    """Of the online phase of these runs, from agents that have learned nothing."""
+    program = online_program(members[0])
+    base = AGENTS[program.base]
+    before = sweep.offline_phase(base, env, batch_size=1, num_updates=1, num_episodes=1)
+    pretrained = before.start(
+        sweep.stack([study.offline_run(run) for run in members]), data
+    )
+    phase = sweep.online_phase(
+        base,
+        program.method,
+        env,
+        batch_size=program.batch_size,
+        num_offline=program.num_offline,
+        capacity=program.capacity,
+        warmup=CHUNK,
+        num_steps=CHUNK,
+        updates_per_step=program.updates_per_step,
+        num_episodes=1,
+    )
+    runs = sweep.stack([study.online_run(run) for run in members])
+    cost = _timed(
+        phase.start(pretrained, runs, data),
+        lambda state: phase.chunk(state, pretrained.statistics, runs, data),
+        members,
+    )
+    return cost._replace(seconds=cost.seconds / program.updates_per_step)
+
+
+def evaluation_steps(config: ConfigDict, env: Env) -> int:
+    """Environment steps of all evaluations, if no episode ends early."""
+    runs = study.expand_grid(config)
+    online = (config.online.steps - config.online.warmup) // config.online.chunk
+    offline = config.offline.steps // config.offline.chunk
+    evaluations = len(runs) * online + len(by_pretraining(runs)) * offline
+    evaluations //= config.evaluation.every
+    return evaluations * config.evaluation.episodes * (env.time_limit or 1000)
+
+
+def steps_per_second(env: Env) -> float:
+    """Of many environments side by side."""
+    num_steps = 32
+    run = steps.scan(env.name, None, ENVIRONMENTS, num_steps)
+    return ENVIRONMENTS * num_steps / _seconds(run)
+
+
+def random_data(spec: Spec) -> OfflineData:
+    """Rows of these widths; the numbers do not matter for speed."""
+    rng, rows = np.random.default_rng(0), 10_000
+    wide = rng.normal(size=(2, rows, spec.observation_dim)).astype(np.float32)
+    actions = rng.uniform(-1, 1, (rows, spec.action_dim)).astype(np.float32)
+    flat = np.zeros(rows, np.float32)
+    transitions = Transition(wide[0], actions, flat, wide[1], flat)
+    return put_on_device(Dataset(transitions, np.zeros(rows, bool)))
+
+
+def _timed(
+    state: Any, chunk: Callable[[Any], tuple[Any, Any]], members: list[Run]
+) -> Cost:
+    def run():
+        nonlocal state
+        state, _ = chunk(state)
+        return state
+
+    num_bytes = sum(x.nbytes for x in jax.tree.leaves(state) if hasattr(x, "nbytes"))
+    return Cost(_seconds(run) / (CHUNK * len(members)), num_bytes)
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    """Of a second execution; the first may compile."""
+    jax.block_until_ready(function())
+    begin = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - begin
