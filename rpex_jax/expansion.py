@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from rpex_jax import measures
 from rpex_jax.agents import iql
 from rpex_jax.types import Agent, Array, Key, Spec, Transition, static
 
@@ -139,6 +140,8 @@ class Selection(NamedTuple):
     actions: Array  # [..., action_dim]
     choice: Array  # [...], index of the member; the last is the one that learns
     logits: Array  # [..., K]
+    action_values: Array  # [..., K], of the proposals
+    weights: Array  # [..., K], inverse probability weights of the proposals
 
 
 def expand(
@@ -247,16 +250,33 @@ def choose(
         actions
     )
     v = base.state_value(state.base, observations, config.base)
-    logits = LOGITS[config.ipw_form](
-        jnp.moveaxis(q, 0, -1),
-        v,
-        jnp.moveaxis(log_densities, 0, -1),
-        config.inv_temperature,
-        config.kappa,
-    )
+    proposed = (jnp.moveaxis(q, 0, -1), v, jnp.moveaxis(log_densities, 0, -1))
+    logits = LOGITS[config.ipw_form](*proposed, config.inv_temperature, config.kappa)
     choice = select(key_select, logits, epsilon)
     chosen = jnp.take_along_axis(actions, choice[None, ..., None], axis=0)[0]
-    return Selection(chosen, choice, logits)
+    weights = inverse_probability_weights(*proposed)  # the compiler sees the same twice
+    return Selection(chosen, choice, logits, proposed[0], weights)
+
+
+def selection_metrics(selection: Selection, config: ExpansionConfig) -> dict:
+    """How a batch was selected, as `measures` defines it; numbers by name.
+
+    `correction` compares kappa w with lambda Q: by size and by range over members.
+    """
+    correction = config.kappa * selection.weights
+    scaled = config.inv_temperature * selection.action_values
+    low, high = measures.clipped_shares(selection.weights, WEIGHT_RANGE)
+    shares = measures.member_shares(selection.choice, selection.logits.shape[-1])
+    return {f"selection/share_{i}": share for i, share in enumerate(shares)} | {
+        "selection/online_share": shares[-1],
+        "selection/effective_members": measures.effective_members(
+            selection.logits
+        ).mean(),
+        "selection/correction_size": measures.size_ratio(correction, scaled),
+        "selection/correction_range": measures.range_ratio(correction, scaled),
+        "selection/clipped_low": low,
+        "selection/clipped_high": high,
+    }
 
 
 def policy_set(base: Agent) -> Agent:
@@ -281,16 +301,13 @@ def policy_set(base: Agent) -> Agent:
         advantages = base.target_action_value(
             learner, batch.observations, selection.actions, config.base
         ) - base.state_value(learner, batch.observations, config.base)
+        weights = iql.policy_weight(advantages, config.base)
         learner, actor_metrics = iql.actor_step(
-            learner,
-            batch.observations,
-            selection.actions,
-            iql.policy_weight(advantages, config.base),
-            config.base,
+            learner, batch.observations, selection.actions, weights, config.base
         )
-        is_online = selection.choice == selection.logits.shape[-1] - 1
-        chosen = {"selection/online_share": is_online.mean()}
-        return state._replace(base=learner), metrics | actor_metrics | chosen
+        metrics |= actor_metrics | selection_metrics(selection, config)
+        metrics["actor/effective_rows"] = measures.effective_sample_size(weights)
+        return state._replace(base=learner), metrics
 
     def act(
         key: Key,

@@ -18,6 +18,7 @@ from rpex_jax.expansion import (
     printed_logits,
     select,
     selection_logits,
+    selection_metrics,
 )
 from rpex_jax.types import Spec, Transition
 
@@ -447,3 +448,35 @@ def test_any_number_of_frozen_members():
     after, _ = set_update("iql", jax.random.key(2), state, random_batch(), config)
     chex.assert_trees_all_equal(after.members, members)
     assert_differ(after.base.actor, state.base.actor)
+
+
+def test_selection_is_measured_as_numpy_measures_it(pretrained):
+    """Three members; the terms recomputed from the logits with and without kappa."""
+    base, state = pretrained
+    config = set_config(base, kappa=0.3)
+    members = jax.tree.map(lambda x: jnp.stack([x, x + 0.1]), state.actor)
+    start = grow(base, state, config, members=members)
+    observations = random_batch().observations
+    key = jax.random.key(4)
+    selection = set_choose(base, key, start, observations, config)
+    plain = set_choose(base, key, start, observations, set_config(base, kappa=0.0))
+    logits, scaled = (np.asarray(s.logits, np.float64) for s in (selection, plain))
+    np.testing.assert_allclose(3.0 * selection.action_values, scaled, rtol=1e-6)
+    metrics = selection_metrics(selection, config)
+    term = logits - scaled
+    expected = {
+        "selection/correction_size": abs(term).mean() / abs(scaled).mean(),
+        "selection/correction_range": np.ptp(term, -1).mean()
+        / np.ptp(scaled, -1).mean(),
+        "selection/clipped_low": np.mean(term <= 0.3 * -1e4),
+        "selection/clipped_high": np.mean(term >= 0.3 * 1e2 * (1 - 1e-5)),
+    }
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    expected["selection/effective_members"] = (1.0 / (p**2).sum(-1)).mean()
+    for i, count in enumerate(np.bincount(selection.choice, minlength=3)):
+        expected[f"selection/share_{i}"] = count / BATCH
+    expected["selection/online_share"] = expected["selection/share_2"]
+    assert metrics.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-3, err_msg=name)

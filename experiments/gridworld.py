@@ -1,0 +1,379 @@
+"""IQL and RPEX's correction in a grid world, on clean and on corrupted data.
+
+    python -m experiments.gridworld --config=experiments/configs/gridworld.py \
+      [--config.grid=wall] --out=runs/gridworld
+
+IQL learns offline, all seeds on clean and on corrupted data in one program. At every
+position each of the eight moves is a proposal, drawn from softmax(lambda Q) or, with
+the correction, from softmax(lambda Q + kappa w); IQL's own policy stands beside them.
+Prints how many moves the most probable path from the start takes to the goal, and how
+many sampled paths take. The folder holds the table, results.json and the figure: data,
+selection probabilities, paths.
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app
+from ml_collections import ConfigDict
+from scipy.sparse.csgraph import shortest_path
+
+from experiments import discrete_iql, folders
+from experiments.command_line import (
+    OUT,
+    cache_compilations,
+    fail,
+    parse_flags,
+    read_config,
+)
+from experiments.gridworld_plot import Panel, plot
+from experiments.settings import ConfigError, check_name
+from rpex_jax import results, sweep
+from rpex_jax.agents.iql import IQLConfig
+from rpex_jax.attacks.corruption import corruption
+from rpex_jax.data.statistics import field_deviations, standardise
+from rpex_jax.envs import gridworld
+from rpex_jax.envs.gridworld import DIRECTIONS, GRIDS, TIME_LIMIT, Grid
+from rpex_jax.training import offline
+from rpex_jax.training.offline import OfflineData, OfflineState
+from rpex_jax.training.run import RunConfig
+from rpex_jax.types import Array, Key, Transition
+
+DATA = ("clean", "corrupted")
+
+
+class Rule(NamedTuple):
+    """How a move is drawn: logits lambda Q + kappa w + share log pi."""
+
+    inv_temperature: float
+    kappa: float
+    policy: float = 0.0  # share; 1 with the others 0 is IQL's policy
+
+
+POLICY = Rule(0.0, 0.0, 1.0)
+
+
+class Paths(NamedTuple):
+    """From the start to the goal; one that does not get there has TIME_LIMIT moves."""
+
+    positions: Array  # [..., TIME_LIMIT + 1, 2], of the most probable path
+    length: Array  # [...], moves of the most probable path
+    sampled: Array  # [...], mean over sampled paths
+    arrived: Array  # [...], share of sampled paths that reach the goal
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    config = read_config()
+    out = Path(OUT.value or "runs/gridworld")
+    try:
+        check(config)
+    except ConfigError as error:
+        fail(error)
+    cache_compilations()
+    grid, rules = GRIDS[config.grid], rules_of(config)
+    data = make_data(grid, config)
+    states, runs = train(grid, config, data)
+    paths = find_paths(grid, config, states, runs, rules)
+    report = table(config, rules, paths)
+    print(report)
+    out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "config": config.to_dict(),
+        "rows": rows(config, rules, paths),
+    } | folders.provenance("experiments.gridworld")
+    text = json.dumps(content, indent=1) + "\n"
+    results.write_atomically(out / "results.json", text)
+    results.write_atomically(out / "table.md", report + "\n")
+    panels = panels_of(grid, config, states, runs, rules, paths)
+    plot(grid, sweep.take(data, 0), panels, out / "gridworld.png")
+
+
+def check(config: ConfigDict) -> None:
+    """Raises a `ConfigError` at the first setting that cannot be used."""
+    check_name("grid", config.grid, tuple(GRIDS))
+    if not config.seeds:
+        raise ConfigError("seeds is (); it must hold at least one seed")
+    for key in ("data.walkers", "data.steps", "data.restart", "updates"):
+        group, _, name = key.rpartition(".")
+        value = (config[group] if group else config)[name]
+        if value < 1:
+            raise ConfigError(f"{key} is {value}; it must be at least 1")
+    for name in ("near_optimal", "noise"):
+        if not 0 <= config.data[name] <= 1:
+            value = config.data[name]
+            raise ConfigError(f"data.{name} is {value}; it must lie in [0, 1]")
+    if 0.0 not in config.kappas or config.shown not in config.kappas:
+        raise ConfigError(
+            f"kappas is {config.kappas}; it must hold 0 and what is shown, "
+            f"{config.shown}"
+        )
+    try:
+        corruption(("observation",), config.corruption.rate, config.corruption.scale)
+    except ValueError as error:
+        raise ConfigError(f"corruption: {error}") from error
+
+
+def rules_of(config: ConfigDict) -> list[Rule]:
+    """IQL's policy, and every kappa at every temperature."""
+    pairs = [Rule(x, k) for x in config.inv_temperatures for k in config.kappas]
+    return [POLICY, *pairs]
+
+
+def make_data(grid: Grid, config: ConfigDict) -> Transition:
+    """The walks of every seed, [seeds, walkers * steps, ...]."""
+    walk = jax.vmap(functools.partial(walks, grid, config.data, waypoints(grid)))
+    return jax.jit(walk)(jax.vmap(jax.random.key)(jnp.array(config.seeds)))
+
+
+def walks(grid: Grid, data: ConfigDict, way: np.ndarray, key: Key) -> Transition:
+    """What the walkers of one data set did, [walkers * steps, ...]."""
+    env = gridworld.make(grid)
+    free = jnp.asarray(gridworld.centres(grid, " SG"))
+    knows = jnp.arange(data.walkers) < round(data.near_optimal * data.walkers)
+
+    def somewhere(key):
+        key_cell, key_place = jax.random.split(key)
+        place = jax.random.uniform(key_place, (2,), minval=-0.5, maxval=0.5)
+        return gridworld.at(jax.random.choice(key_cell, free) + place)
+
+    def one_step(state, key, knows):
+        key_move, key_random, key_start = jax.random.split(key, 3)
+        drawn = jax.random.randint(key_move, (), 0, len(DIRECTIONS))
+        is_drawn = ~knows | jax.random.bernoulli(key_random, data.noise)
+        direction = jnp.where(is_drawn, drawn, shortest(grid, way, state.physics))
+        action = jax.nn.one_hot(direction, len(DIRECTIONS))
+        following = env.step(state, action)
+        row = Transition(
+            state.observation,
+            action,
+            following.reward,
+            following.observation,
+            following.terminated.astype(jnp.float32),
+        )
+        again = following.terminated | (following.time >= data.restart)
+        fresh = somewhere(key_start)
+        return jax.tree.map(lambda a, b: jnp.where(again, a, b), fresh, following), row
+
+    def one_walk(key, knows):
+        key_start, key_steps = jax.random.split(key)
+        keys = jax.random.split(key_steps, data.steps)
+        step = functools.partial(one_step, knows=knows)
+        return jax.lax.scan(step, somewhere(key_start), keys)[1]
+
+    rows = jax.vmap(one_walk)(jax.random.split(key, data.walkers), knows)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+
+
+def waypoints(grid: Grid) -> np.ndarray:
+    """Where to head from each cell on the shortest way to the goal, [y, x, 2].
+
+    Ways go straight from cell to cell, wherever a body of width 0.8 has room.
+    """
+    free = gridworld.centres(grid, " SG")
+    (goal,) = np.flatnonzero((free == gridworld.centres(grid, "G")).all(1))
+    apart = free - free[:, None]
+    body = 0.4 * np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])
+    along = np.linspace(0.0, 1.0, 8 * len(grid))[:, None, None, None, None]
+    between = free[:, None, None] + along * apart[:, :, None] + body
+    has_room = np.asarray(gridworld.is_free(grid, between)).all((0, -1))
+    ways = np.where(has_room, np.linalg.norm(apart, axis=-1), 0.0)
+    _, before = shortest_path(ways, indices=goal, return_predecessors=True)
+    before[goal] = goal
+    table = np.zeros((len(grid), len(grid[0]), 2), np.float32)
+    column, row = free.astype(int).T
+    table[row, column] = free[before]
+    return table
+
+
+def shortest(grid: Grid, way: Array, position: Array) -> Array:
+    """The direction that leads nearest to the next of the `waypoints`, []."""
+    column, row = jnp.floor(position).astype(int)
+    ends = gridworld.move(grid, position, jnp.arange(len(DIRECTIONS)))
+    return jnp.linalg.norm(ends - jnp.asarray(way)[row, column], axis=-1).argmin()
+
+
+def train(
+    grid: Grid, config: ConfigDict, data: Transition
+) -> tuple[OfflineState, RunConfig]:
+    """IQL of every seed on its data, clean and corrupted: [len(DATA), seeds, ...]."""
+    agent, spec = discrete_iql.AGENT, gridworld.make(grid).spec
+    nothing = corruption(())
+    damage = corruption(
+        ("observation",), config.corruption.rate, config.corruption.scale
+    )
+    own = IQLConfig(**config.agent.to_dict())
+    runs = sweep.stack(
+        [
+            sweep.stack([RunConfig(s, own, d, nothing, 0) for s in config.seeds])
+            for d in (nothing, damage)
+        ]
+    )
+    chunk = offline.make_chunk(
+        agent, batch_size=config.batch_size, num_updates=config.updates
+    )
+
+    def of_run(run, transitions):
+        data = OfflineData(transitions, field_deviations(transitions))
+        return chunk(offline.start(agent, spec, run, data), run, data)[0]
+
+    of_seeds = jax.vmap(of_run)
+    return jax.jit(jax.vmap(of_seeds, in_axes=(0, None)))(runs, data), runs
+
+
+def logits(state: OfflineState, run: RunConfig, rule: Rule, positions: Array) -> Array:
+    """Of the eight moves at positions [..., 2]."""
+    observations = standardise(positions, state.statistics)
+    return discrete_iql.logits_of_all(
+        state.agent, observations, run.agent, rule.inv_temperature, rule.kappa
+    ) + rule.policy * discrete_iql.log_policy(state.agent, observations, run.agent)
+
+
+def find_paths(
+    grid: Grid,
+    config: ConfigDict,
+    states: OfflineState,
+    runs: RunConfig,
+    rules: list[Rule],
+) -> Paths:
+    """Of every run under every rule, [len(DATA), seeds, rules, ...]."""
+    env, start = gridworld.make(grid), gridworld.centres(grid, "S")[0]
+
+    def path(state, run, rule, key, noise):
+        def one_step(env_state, key):
+            scores = logits(state, run, rule, env_state.physics)
+            action = scores + noise * jax.random.gumbel(key, scores.shape)
+            following = env.step(env_state, action)
+            done = env_state.terminated
+            following = jax.tree.map(
+                lambda old, new: jnp.where(done, old, new), env_state, following
+            )
+            return following, following.physics
+
+        keys = jax.random.split(key, TIME_LIMIT)
+        last, positions = jax.lax.scan(one_step, gridworld.at(start), keys)
+        return jnp.concatenate([start[None], positions]), last.time, last.terminated
+
+    def of_rule(state, run, rule):
+        key = jax.random.key(run.seed)
+        positions, length, _ = path(state, run, rule, key, 0.0)
+        keys = jax.random.split(key, config.sampled_paths)
+        sample = functools.partial(path, state, run, rule, noise=1.0)
+        _, lengths, arrived = jax.vmap(sample)(keys)
+        return Paths(positions, length, lengths.mean(), arrived.mean())
+
+    def of_run(state, run):
+        return jax.vmap(lambda rule: of_rule(state, run, rule))(sweep.stack(rules))
+
+    return jax.jit(jax.vmap(jax.vmap(of_run)))(states, runs)
+
+
+def rows(config: ConfigDict, rules: list[Rule], paths: Paths) -> list[dict]:
+    """Every run under every rule, as it goes to disk."""
+    lengths, sampled, arrived = (
+        np.asarray(x, np.float64) for x in (paths.length, paths.sampled, paths.arrived)
+    )
+    return [
+        {"data": name, "seed": seed}
+        | rule._asdict()
+        | {
+            "length": lengths[i, j, k],
+            "sampled_length": sampled[i, j, k],
+            "arrived": arrived[i, j, k],
+        }
+        for i, name in enumerate(DATA)
+        for j, seed in enumerate(config.seeds)
+        for k, rule in enumerate(rules)
+    ]
+
+
+def table(config: ConfigDict, rules: list[Rule], paths: Paths) -> str:
+    """Lengths over seeds, and what corruption and the correction add, in Markdown.
+
+    The differences are of the same seed.
+    """
+    best = fewest_moves(GRIDS[config.grid])
+    header = ["data", "lambda", "kappa", "most probable path", "arrives"]
+    header += ["against clean", "against kappa 0", "sampled path", "arrives"]
+    lines = []
+    for i, name in enumerate(DATA):
+        for k, rule in enumerate(rules):
+            plain = rules.index(rule._replace(kappa=0.0))
+            numbers = (f"{rule.inv_temperature:g}", f"{rule.kappa:g}")
+            length = np.asarray(paths.length, np.float64)
+            arrives = (length[i, :, k] < TIME_LIMIT).sum()
+            lines.append(
+                [
+                    name,
+                    *(("policy", "") if rule == POLICY else numbers),
+                    spread(length[i, :, k]),
+                    f"{arrives}/{len(config.seeds)}",
+                    spread(length[i, :, k] - length[0, :, k]) if i else "",
+                    spread(length[i, :, k] - length[i, :, plain]) if rule.kappa else "",
+                    spread(paths.sampled[i, :, k]),
+                    f"{np.mean(paths.arrived[i, :, k]):.0%}",
+                ]
+            )
+    return (
+        f"{results.markdown_table(header, lines)}\n\n"
+        f"Moves, mean ± standard error over {len(config.seeds)} seeds. Who knows the "
+        f"way takes {best}; a path that does not arrive counts {TIME_LIMIT}."
+    )
+
+
+def spread(values: Any) -> str:
+    """Mean and standard error."""
+    of_seeds = results.summarise(values)
+    return f"{of_seeds.mean:.1f} ± {of_seeds.standard_error:.1f}"
+
+
+def fewest_moves(grid: Grid) -> int:
+    """Moves of the walker who knows the way."""
+    env, way = gridworld.make(grid), waypoints(grid)
+
+    def one_step(state):
+        direction = shortest(grid, way, state.physics)
+        return env.step(state, jax.nn.one_hot(direction, len(DIRECTIONS)))
+
+    start = gridworld.at(gridworld.centres(grid, "S")[0])
+    return int(jax.lax.while_loop(lambda s: ~s.terminated, one_step, start).time)
+
+
+def panels_of(
+    grid: Grid,
+    config: ConfigDict,
+    states: OfflineState,
+    runs: RunConfig,
+    rules: list[Rule],
+    paths: Paths,
+) -> list[Panel]:
+    """The figure's: clean and corrupted data, without and with the correction."""
+    cells = gridworld.centres(grid, " S")
+
+    @jax.jit
+    def probabilities(rule):
+        of_runs = jax.vmap(jax.vmap(logits, (0, 0, None, None)), (0, 0, None, None))
+        return jax.nn.softmax(of_runs(states, runs, rule, cells)).mean(1)
+
+    panels = []
+    for i, name in enumerate(DATA):
+        for kappa, title in ((0.0, "IQL"), (config.shown, "IQL + IPW")):
+            rule = Rule(config.inv_temperatures[0], kappa)
+            k = rules.index(rule)
+            of_cells = np.asarray(probabilities(rule)[i])
+            positions = np.asarray(paths.positions[i, :, k])
+            length = f"{spread(paths.length[i, :, k])} moves"
+            panels.append(
+                Panel(f"{title}, {name}: {length}", cells, of_cells, positions)
+            )
+    return panels
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)
