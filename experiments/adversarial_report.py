@@ -16,6 +16,15 @@ from experiments import adversarial_columns as columns
 from experiments import adversarial_plots as plots
 from experiments.claims import CLAIMS, judge, task_of
 from experiments.configs.adversarial.common import TASKS
+from experiments.document import (
+    Block,
+    Bullets,
+    Figure,
+    Heading,
+    Table,
+    to_html,
+    to_markdown,
+)
 from experiments.settings import ConfigError
 from experiments.study_results import (
     Column,
@@ -114,7 +123,7 @@ DRAWN = {name: (name,) for name in PARTS} | {"tables": ("table1", "table2")}
 
 
 def write(folder: Path) -> str:
-    """Writes `report.md` and its plots; returns the text and the path.
+    """Writes `report.html`, `report.md` and plots; returns the text and the path.
 
     Raises:
       ConfigError: there is no such study, or none that the report knows.
@@ -125,16 +134,15 @@ def write(folder: Path) -> str:
     by_name: dict[str, list[Study]] = {}
     for study in studies:
         by_name.setdefault(study.config["study"], []).append(study)
-    parts = [
-        section(name, of_name, folder)
-        for study_name, of_name in by_name.items()
-        for name in DRAWN[study_name]
-    ]
-    text = "# Adversarial fine-tuning\n\n" + "\n".join(
-        [*(budget(study) for study in studies), "", *parts]
-    )
+    title = "Adversarial fine-tuning"
+    blocks: list[Block] = [Heading(title, level=1), Bullets(list(map(budget, studies)))]
+    for study_name, of_name in by_name.items():
+        for name in DRAWN[study_name]:
+            blocks += section(name, of_name, folder)
+    text = to_markdown(blocks, folder)
     results.write_atomically(folder / "report.md", text)
-    return f"{text}\nreport: {folder / 'report.md'}"
+    results.write_atomically(folder / "report.html", to_html(title, blocks))
+    return f"{text}\nreport: {folder / 'report.html'}"
 
 
 def study_folders(folder: Path) -> list[Path]:
@@ -168,7 +176,7 @@ def budget(study: Study) -> str:
     width = config["agent"][base]["hidden_dims"][0]
     note = f" {config['note'].capitalize()}." if config["note"] else ""
     return (
-        f"- {study.env} from {config['data']['source']}: {base}, width {width}, "
+        f"{study.env} from {config['data']['source']}: {base}, width {width}, "
         f"{offline['steps']:,} offline updates in batches of {offline['batch_size']}, "
         f"{online['steps']:,} steps online where a column says no other number, "
         f"{len(config['sweep']['seed'])} runs, "
@@ -178,18 +186,18 @@ def budget(study: Study) -> str:
     )
 
 
-def section(name: str, studies: Sequence[Study], folder: Path) -> str:
-    """A table or figure, its plots and its claims, in Markdown."""
+def section(name: str, studies: Sequence[Study], folder: Path) -> list[Block]:
+    """A table or figure, its plots and its claims."""
     part = PARTS[name]
     conditions = studies[0].config["evaluation"]["conditions"]
-    blocks = [f"## {part.title}"]
+    blocks: list[Block] = [Heading(part.title)]
     if part.columns:
         blocks += [score_table(studies, part.columns), CAPTION]
-    images = []
+    images: list[Figure] = []
 
     def image(kind: str) -> Path:
-        images.append(f"![{name}, {kind}]({name}-{kind}.png)")
-        return folder / f"{name}-{kind}.png"
+        images.append(Figure(f"{name}, {kind}", folder / f"{name}-{kind}.png"))
+        return images[-1].file
 
     if part.lines:
         plots.plot_curves(studies, part.lines, conditions, image("curves"))
@@ -211,7 +219,7 @@ def section(name: str, studies: Sequence[Study], folder: Path) -> str:
         plots.plot_heatmaps(studies, columns.GRID, conditions, image("scores"))
     if part.claims:
         blocks += [claims_table(studies, part.claims), CLEARLY]
-    return "\n\n".join([*blocks, *images]) + "\n"
+    return [*blocks, *images]
 
 
 CAPTION = (
@@ -224,7 +232,7 @@ CLEARLY = (
 )
 
 
-def score_table(studies: Sequence[Study], of_table: Sequence[Column]) -> str:
+def score_table(studies: Sequence[Study], of_table: Sequence[Column]) -> Table:
     """Rows: environments x conditions; both standard errors in each cell."""
     header = ["environment", "condition", *(column.name for column in of_table)]
     rows = []
@@ -234,7 +242,7 @@ def score_table(studies: Sequence[Study], of_table: Sequence[Column]) -> str:
         for condition in study.config["evaluation"]["conditions"]:
             cells = [cell(sample(study, column, condition)) for column in of_table]
             rows.append([study.env, condition, *cells])
-    return results.markdown_table(header, rows)
+    return Table(header, rows)
 
 
 def steps_online(study: Study, column: Column) -> str:
@@ -257,7 +265,7 @@ def cell(found: Sample | None) -> str:
     return text
 
 
-def exposure(studies: Sequence[Study], scheduled: Sequence[Column]) -> str:
+def exposure(studies: Sequence[Study], scheduled: Sequence[Column]) -> Table:
     """Mean q over training: curricula are fair rivals where it is equal."""
     rows = []
     for study in studies:
@@ -265,10 +273,10 @@ def exposure(studies: Sequence[Study], scheduled: Sequence[Column]) -> str:
         cells = [f"{q:.3f}" if math.isfinite(q) else "-" for q in means]
         rows.append([study.env, *cells])
     header = ["mean q over training", *(column.name for column in scheduled)]
-    return results.markdown_table(header, rows)
+    return Table(header, rows)
 
 
-def grid_table(studies: Sequence[Study], conditions: Sequence[str]) -> str:
+def grid_table(studies: Sequence[Study], conditions: Sequence[str]) -> Table:
     """The pair with the best mean over the conditions, which the paper takes."""
     smoothing, step_sizes = plots.axes_of(columns.GRID)
     rows = []
@@ -288,10 +296,10 @@ def grid_table(studies: Sequence[Study], conditions: Sequence[str]) -> str:
             + [f"{values[i, j]:.1f}" for values in of_best]
         )
     header = ["best pair", "smoothing factor", "step size", *conditions, "mean"]
-    return results.markdown_table(header, rows)
+    return Table(header, rows)
 
 
-def claims_table(studies: Sequence[Study], names: Sequence[str]) -> str:
+def claims_table(studies: Sequence[Study], names: Sequence[str]) -> Table:
     """A row a claim: what it says, its rule, and the verdict in each environment."""
     header = ["", "claim", "rule", *(study.env for study in studies)]
     rows = []
@@ -301,4 +309,4 @@ def claims_table(studies: Sequence[Study], names: Sequence[str]) -> str:
         texts[1] = texts[1][:1].upper() + texts[1][1:]
         verdicts = [str(judge(CLAIMS[name], study)) for study in studies]
         rows.append([name, *texts, *verdicts])
-    return results.markdown_table(header, rows)
+    return Table(header, rows)

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/extending.md", "docs/gymnasium.md", "docs/attacks.md"]
+PAGES = [
+    "README.md",
+    "docs/attacks.md",
+    "docs/extending.md",
+    "docs/gymnasium.md",
+    "docs/reports.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,6 +1,9 @@
 """The report of adversarial fine-tuning on recorded studies whose numbers are known."""
 
+import base64
+import html
 import importlib
+import re
 import statistics
 
 import numpy as np
@@ -55,6 +58,12 @@ def table_of(text: str, title: str) -> list[list[str]]:
             break
         table.append([cell.strip() for cell in line.strip("|").split("|")])
     return [table[0], *table[2:]]
+
+
+def cells_of(text: str) -> set[str]:
+    """Of all tables of a Markdown text."""
+    lines = [x for x in text.splitlines() if x.startswith("| ") and "---" not in x]
+    return {cell.strip() for line in lines for cell in line.strip("|").split("|")}
 
 
 def is_png(path) -> bool:
@@ -133,6 +142,24 @@ def test_exposure_and_budget_are_stated(both):
     assert "Hopper-v4 from hopper-medium-replay: td3, width 64" in text
     assert "2,000 offline updates" in text and "1,500 steps online" in text
     assert "Smoke-sized budget" in text
+
+
+def test_the_page_has_every_cell_and_plot(both):
+    """The same tables and claims as in Markdown, and the plots in the page itself."""
+    folder, text = both
+    page = (folder / "report.html").read_text()
+    cells = {
+        html.unescape(c) for c in re.findall(r"<t[dh](?: [^>]*)?>(.*?)</t[dh]>", page)
+    }
+    strong = {
+        re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", c) for c in cells_of(text)
+    }
+    assert strong <= cells
+    images = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
+    files = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert [base64.b64decode(i) for i in images] == [
+        (folder / file).read_bytes() for file in files
+    ]
 
 
 def test_plots_are_drawn(both):
