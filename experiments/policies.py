@@ -17,6 +17,7 @@ from experiments.settings import ConfigError, flatten
 from experiments.study import Run, by_pretraining, pretraining_key
 from rpex_jax import checkpoints, sweep
 from rpex_jax.agents import AGENTS
+from rpex_jax.data import sources
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.data.statistics import ObservationStatistics
 from rpex_jax.envs import Env
@@ -157,6 +158,11 @@ def _load_online(
         widths = jnp.zeros((len(members), 1, env.spec.action_dim))
         runs = runs.replace(perturbation=runs.perturbation.replace(members=widths))
 
+    num_rows = 0
+    if program.method.balances:  # it has a priority for every row of the data
+        dataset = sources.load(members[0].config.data.source)
+        num_rows = len(dataset.transitions.rewards)
+
     def start(pretrained, run):
         state = start_agent(
             program.method,
@@ -168,7 +174,8 @@ def _load_online(
             online_policy=program.online_policy,
             critic_transfer=program.critic_transfer,
         )
-        return online.start(state, env, make_buffer(program.capacity, 1), run)
+        buffer = make_buffer(program.capacity, 1)
+        return online.start(state, env, buffer, run, num_rows)
 
     like = jax.eval_shape(jax.vmap(start), states, runs)
     state = checkpoints.restore(folder, number, like)

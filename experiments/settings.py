@@ -13,6 +13,7 @@ from rpex_jax.attacks.differential_evolution import DONORS, OUTSIDE
 from rpex_jax.data import scores
 from rpex_jax.envs import ENGINES
 from rpex_jax.expansion import LOGITS
+from rpex_jax.jsrl import SCHEDULES
 from rpex_jax.training.conditions import CONDITIONS
 
 
@@ -47,6 +48,9 @@ def parse_value(text: str, config: ConfigDict, key: str) -> Any:
 PER_RUN = (
     "agent.",
     "expansion.",
+    "jsrl.",
+    "bt.",
+    "balance.",
     "offline.",
     "online.",
     "perturbation.",
@@ -84,6 +88,8 @@ STUDIES = ("", "tables", *(f"table{i}" for i in range(1, 5)))
 STUDIES += tuple(f"figure{i}" for i in range(4, 11))
 # setting: (lowest, highest); integers stay integers by their type in the config
 RANGES = {
+    "data.reward_scale": (0, INFINITY),
+    "data.reward_shift": (-INFINITY, INFINITY),
     "offline.steps": (1, INFINITY),
     "offline.chunk": (1, INFINITY),
     "offline.batch_size": (1, INFINITY),
@@ -107,6 +113,13 @@ RANGES = {
     "expansion.inv_temperature": (0, INFINITY),
     "expansion.kappa": (0, INFINITY),
     "expansion.epsilon": (0, 1),
+    "jsrl.horizon": (0, INFINITY),
+    "jsrl.decay": (1e-6, INFINITY),
+    "bt.flight_probability": (0, 1),
+    "bt.exponent": (0, INFINITY),
+    "balance.temperature": (1e-3, INFINITY),
+    "balance.learning_rate": (0, INFINITY),
+    "balance.online_share": (0, 0.99),
     "perturbation.bound": (1e-6, 1),
     "curriculum.q": (0, 1),
     "curriculum.q_max": (0, 1),
@@ -144,6 +157,10 @@ RANGES |= {
         "policy_delay": (1, INFINITY),
         "initial_temperature": (1e-8, INFINITY),
         "entropy_per_dimension": (-INFINITY, INFINITY),
+        "policy_learning_rate": (0, INFINITY),
+        "penalty": (0, INFINITY),
+        "num_proposals": (1, INFINITY),
+        "num_members": (1, INFINITY),
     }.items()
     if name in CONFIGS[agent].__dataclass_fields__
 }
@@ -155,6 +172,7 @@ NAMES = {
     "expansion.offline_action": ("mode", "sample"),
     "expansion.online_policy": ("fresh", "copied"),
     "expansion.critic_transfer": ("full", "target"),
+    "jsrl.schedule": SCHEDULES,
     "online.warmup_actions": ("policy", "uniform"),
     "perturbation.kind": PERTURBATIONS,
     "curriculum.kind": CURRICULA,

@@ -21,8 +21,13 @@ from experiments.settings import (
 from rpex_jax import envs, sweep
 from rpex_jax.agents import CONFIGS
 from rpex_jax.attacks.corruption import corruption
+from rpex_jax.behavior_transfer import BTConfig
+from rpex_jax.data.balanced_replay import BalanceConfig
+from rpex_jax.data.dataset import Dataset
+from rpex_jax.data.rewards import RewardUnit, return_range_scale
 from rpex_jax.envs import Env
 from rpex_jax.expansion import ExpansionConfig
+from rpex_jax.jsrl import JSRLConfig
 from rpex_jax.methods import METHODS, Method
 from rpex_jax.training.run import RunConfig
 
@@ -137,6 +142,17 @@ def check_method(run: Run) -> None:
             f"sweep.method {name!r} cannot start from sweep.base {base!r}; it can from "
             f"{', '.join(method.bases)}"
         )
+    if method.balances and run.config.online.prefill:
+        raise ConfigError(
+            f"online.prefill is {run.config.online.prefill}; with sweep.method "
+            f"{name!r} it must be 0, since batches are drawn from the data set too"
+        )
+    one_critic = not (method.expands or method.guided or base == "cql_ensemble")
+    if run.config.perturbation.kind == "pgd" and not one_critic:
+        raise ConfigError(
+            f"perturbation.kind is 'pgd', which descends on the critic of one agent; "
+            f"sweep.method {name!r} from sweep.base {base!r} is several"
+        )
     if base == "td3":
         delay = run.config.agent.td3.policy_delay
         updates = {
@@ -164,6 +180,16 @@ def check_widths(env: Env, dataset: Any, source: str) -> None:
                 f"data.source {source!r} has {field} of width {found}, but {env.name} "
                 f"has {width}; data.drop_observation_columns can leave columns out"
             )
+
+
+def reward_unit(config: ConfigDict, dataset: Dataset) -> RewardUnit:
+    """The unit that a study learns rewards in.
+
+    Raises:
+      DatasetError: it is to come from the returns of the data, which are all the same.
+    """
+    scale = config.data.reward_scale or return_range_scale(dataset, config.data.source)
+    return RewardUnit(scale, config.data.reward_shift)
 
 
 def check_prefill(runs: list[Run], num_rows: int) -> None:
@@ -231,13 +257,39 @@ def online_run(run: Run) -> RunConfig:
             ipw_form=config.expansion.ipw_form,
             offline_action=config.expansion.offline_action,
         )
+    if method.guided:
+        agent = {"jsrl": jsrl_config, "bt": bt_config}[method.guided](config, agent)
     return RunConfig(
         seed=run.labels["seed"],
         agent=agent,
         perturbation=perturbation(config),
+        balance=balance_config(config) if method.balances else None,
         offline_corruption=corruption_of(config, name, "offline"),
         online_corruption=corruption_of(config, name, "online"),
         corrupt_again=config.online.corrupt_again,
+    )
+
+
+def jsrl_config(config: ConfigDict, learner: Any) -> JSRLConfig:
+    """Either schedule of the guide's horizon, as numbers."""
+    if config.jsrl.schedule == "random":
+        return JSRLConfig(learner, config.jsrl.horizon, randomness=1.0)
+    decay_steps = config.jsrl.decay * config.online.steps
+    return JSRLConfig(learner, config.jsrl.horizon, decay_steps)
+
+
+def bt_config(config: ConfigDict, learner: Any) -> BTConfig:
+    """How often and how long the pretrained policy takes over."""
+    return BTConfig(learner, config.bt.flight_probability, config.bt.exponent)
+
+
+def balance_config(config: ConfigDict) -> BalanceConfig:
+    """The share of the first batches is reached with the rows of the warm-up."""
+    return BalanceConfig(
+        temperature=config.balance.temperature,
+        learning_rate=config.balance.learning_rate,
+        online_share=config.balance.online_share,
+        first_rows=float(config.online.warmup),
     )
 
 
@@ -260,7 +312,9 @@ def online_program(run: Run) -> OnlineProgram:
         base=run.labels["base"],
         method=method._replace(corrects=False),
         batch_size=online.batch_size,
-        num_offline=num_offline(run.config) if method.uses_data else 0,
+        num_offline=num_offline(run.config)
+        if method.uses_data and not method.balances
+        else 0,
         capacity=online.capacity
         if online.prefill
         else min(online.capacity, online.steps),

@@ -93,13 +93,15 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     )
     study.check_widths(env, dataset, config.data.source)
     study.check_prefill(runs, len(dataset.transitions.rewards))
+    unit = study.reward_unit(config, dataset)
     attack_sets.check_given(env, runs)
     attacker = data_attacks.load_attacker(runs, env)
     folders.prepare(out, config, resume)
     if config.note:
         print(f"Note: {config.note}.")
     cache_compilations()
-    data = data_attacks.with_attacks(put_on_device(dataset), out, runs, attacker)
+    data = put_on_device(dataset, unit)
+    data = data_attacks.with_attacks(data, out, runs, attacker)
 
     # Methods that start from the same pretraining share it.
     pretrainings = {key: members[0] for key, members in by_pretraining(runs).items()}

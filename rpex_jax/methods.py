@@ -2,8 +2,11 @@
 
 from typing import Any, NamedTuple
 
+from rpex_jax import off2on
 from rpex_jax.agents import AGENTS
+from rpex_jax.behavior_transfer import behavior_transfer
 from rpex_jax.expansion import expand, policy_set
+from rpex_jax.jsrl import jsrl
 from rpex_jax.transfer import iql_to_sac
 from rpex_jax.types import Agent, Key, Spec
 
@@ -17,6 +20,8 @@ class Method(NamedTuple):
     learns: bool = True  # goes on at all
     corrects: bool = False  # selection is corrected for heavy tails: kappa > 0
     becomes: str = ""  # goes on as an agent of this other family
+    guided: str = ""  # the pretrained policy acts for a learner, by this method's rule
+    balances: bool = False  # an ensemble goes on, whose batches are drawn by priority
     bases: tuple[str, ...] = tuple(AGENTS)  # what can be pretrained for it
 
 
@@ -42,13 +47,27 @@ METHODS = {
         becomes="sac",
         bases=_WITH_VALUE,
     ),
+    "off2on": Method(
+        pretrained=True,
+        expands=False,
+        uses_data=True,
+        balances=True,
+        bases=("cql_ensemble",),
+    ),
+    "jsrl": Method(pretrained=False, expands=False, uses_data=True, guided="jsrl"),
+    "bt": Method(pretrained=False, expands=False, uses_data=True, guided="bt"),
 }
+GUIDED = {"jsrl": jsrl, "bt": behavior_transfer}
 
 
 def online_agent(method: Method, base: Agent) -> Agent:
-    """The agent that learns online: the base, a policy set over it, or another."""
+    """The agent that learns online: the base, one over it, or another."""
     if method.becomes:
         return AGENTS[method.becomes]
+    if method.balances:
+        return off2on.AGENT
+    if method.guided:
+        return GUIDED[method.guided](base)
     return policy_set(base) if method.expands else base
 
 
@@ -76,6 +95,11 @@ def start_agent(
         )
     if method.becomes == "sac":
         return iql_to_sac(pretrained, config)
+    if method.balances:
+        return off2on.fine_tuned(pretrained, config)
+    if method.guided:
+        fresh = online_agent(method, base).init(key, spec, config)
+        return fresh._replace(pretrained=pretrained.actor)
     if method.pretrained:
         return base.restart(pretrained)
     return base.init(key, spec, config)

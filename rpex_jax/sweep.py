@@ -144,7 +144,7 @@ def online_phase(
     evaluate = evaluation.make_evaluate(agent, env, num_episodes=num_episodes)
     explorer = agent
     if warmup_actions == "uniform":
-        explorer = agent._replace(act=uniform(env.spec).act)
+        explorer = agent._replace(act=uniform(env.spec).act, explore=None)
 
     def make_chunk(who, steps, updates, episodes):
         return online.make_chunk(
@@ -173,7 +173,8 @@ def online_phase(
             online_policy=online_policy,
             critic_transfer=critic_transfer,
         )
-        state = online.start(agent_state, env, buffer, run)
+        num_rows = 0 if data.transitions is None else len(data.transitions.rewards)
+        state = online.start(agent_state, env, buffer, run, num_rows)
         if prefill:
             state = online.prefill(state, buffer, run, data, prefill)
         if run.perturbation is not None:

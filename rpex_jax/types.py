@@ -39,7 +39,10 @@ class Agent(NamedTuple):
     leading batch axes. `critic_update` and `target_action_value` are what a policy set
     is built upon; None where an algorithm cannot be its base. `batches` is for
     algorithms that delay their policy: how many batches an update takes, stacked on a
-    leading axis; None takes one without that axis.
+    leading axis; None takes one without that axis. `explore` is for agents that act by
+    the place in the episode, or remember what they did: it acts instead of `act` where
+    online data are collected, one environment at a time, `time` steps after its reset,
+    and keeps in the state what it has to remember; None acts by `act`.
     """
 
     init: Callable[..., Any]  # (key, spec, config) -> state
@@ -52,6 +55,8 @@ class Agent(NamedTuple):
     critic_update: Callable[..., Any] | None = None  # -> (state, advantages, metrics)
     target_action_value: Callable[..., Any] | None = None  # as action_value
     batches: Callable[[Any], int] | None = None  # (config) -> batches in an update
+    # (key, state, observation, config, time) -> (action, state)
+    explore: Callable[..., Any] | None = None
 
 
 def static(default: Any) -> Any:

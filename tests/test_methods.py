@@ -6,23 +6,29 @@ import chex
 import jax
 import pytest
 
+from rpex_jax import off2on
 from rpex_jax.agents import AGENTS, CONFIGS
+from rpex_jax.behavior_transfer import BTConfig
 from rpex_jax.expansion import ExpansionConfig
+from rpex_jax.jsrl import JSRLConfig
 from rpex_jax.methods import METHODS, online_agent, start_agent
 from tests.agents.test_agents import SPEC, random_state
 
 KEY = jax.random.key(9)
-RIQL = CONFIGS["riql"](hidden_dims=(8, 8))
 
 
-def online_config(method):
-    """The config of the agent that learns online after RIQL."""
+def configs(method):
+    """Of an agent that the method can follow, and of the one that learns online."""
+    base = CONFIGS["riql" if "riql" in method.bases else method.bases[0]]
+    base = base(hidden_dims=(8, 8))
     if method.expands:
-        return ExpansionConfig(base=RIQL)
+        return base, ExpansionConfig(base=base)
+    if method.guided:
+        return base, {"jsrl": JSRLConfig, "bt": BTConfig}[method.guided](base)
     if method.becomes:
         config = CONFIGS[method.becomes]
-        return config(hidden_dims=RIQL.hidden_dims, num_critics=RIQL.num_critics)
-    return RIQL
+        return base, config(hidden_dims=(8, 8), num_critics=base.num_critics)
+    return base, base
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -31,15 +37,19 @@ def test_methods_start_as_their_rows_say(name):
 
     All start with moments of zero, as a state of the agent that learns online.
     """
-    method, base = METHODS[name], AGENTS["riql"]
-    pretrained, config = random_state(base, RIQL), online_config(method)
+    method = METHODS[name]
+    before, config = configs(method)
+    base = next(AGENTS[name] for name in AGENTS if CONFIGS[name] is type(before))
+    pretrained = random_state(base, before)
     begin = jax.jit(partial(start_agent, method, base, spec=SPEC))
     start = begin(KEY, pretrained=pretrained, config=config)
 
     agent = online_agent(method, base)
     template = jax.eval_shape(partial(agent.init, spec=SPEC, config=config), KEY)
     chex.assert_trees_all_equal_shapes_and_dtypes(start, template)
-    learner = start.base if method.expands else start
+    learner = getattr(start, "base", start)
+    if method.guided:
+        chex.assert_trees_all_equal(start.pretrained, pretrained.actor)
     if method.pretrained:
         chex.assert_trees_all_equal(learner.critic, pretrained.critic)
     else:
@@ -56,14 +66,17 @@ def test_who_learns_online():
     itself = {name for name, agent in learners.items() if agent is base}
     assert itself == {"offline", "scratch", "buffer", "direct"}
     assert learners["sac"] is AGENTS["sac"]
+    assert learners["off2on"] is off2on.AGENT
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_name_the_agents_they_can_follow(name):
-    """Sets and SAC are made from agents with a V network; the rest from any agent."""
+    """Sets and SAC are made from agents with a V network, Off2On from an ensemble; the
+    rest from any agent."""
     method = METHODS[name]
     with_value = {
         base for base, agent in AGENTS.items() if agent.critic_update is not None
     }
     wanted = with_value if method.expands or method.becomes else set(AGENTS)
+    wanted = {"cql_ensemble"} if method.balances else wanted
     assert set(method.bases) == wanted

@@ -54,6 +54,10 @@ def default_config() -> ConfigDict:
     config.data.source = "hopper-medium-replay"  # file, folder, Minari id or built-in
     config.data.action_range = ()  # (low, high) if the file's is not [-1, 1]
     config.data.drop_observation_columns = ()
+    # Learned rewards are scale * r + shift; scores stay raw. A scale of 0 is IQL's
+    # 1000 / (highest - lowest return of the data). For AntMaze the papers shift by -1.
+    config.data.reward_scale = 1.0
+    config.data.reward_shift = 0.0
 
     # The grid: every combination of these, and of "key=value,value" in `axes`.
     config.sweep = ConfigDict()
@@ -84,6 +88,20 @@ def default_config() -> ConfigDict:
     config.expansion.offline_action = "mode"  # or "sample"
     config.expansion.online_policy = "fresh"  # or "copied"
     config.expansion.critic_transfer = "full"  # or "target": IQL-RPEX as released
+
+    config.jsrl = ConfigDict()  # of the method of that name; how long the guide acts
+    config.jsrl.schedule = "linear"  # "random"
+    config.jsrl.horizon = 1000.0  # steps of an episode, at most
+    config.jsrl.decay = 0.5  # of linear: share of the online steps until it is 0
+
+    config.bt = ConfigDict()  # of the method of that name
+    config.bt.flight_probability = 0.01  # that a step begins one; our choice
+    config.bt.exponent = 2.0  # of the flights' lengths
+
+    config.balance = ConfigDict()  # of off2on's replay
+    config.balance.temperature = 5.0
+    config.balance.learning_rate = 3e-4  # of the density ratio
+    config.balance.online_share = 0.5  # of the first batches
 
     config.offline = ConfigDict()
     config.offline.steps = 2_000_000  # updates

@@ -1,6 +1,6 @@
 """The agents by name: one file, one paper, the same functions."""
 
-from rpex_jax.agents import awac, edac, iql, riql, sac, td3
+from rpex_jax.agents import awac, cql, cql_ensemble, edac, iql, riql, sac, td3
 
 AGENTS = {
     "iql": iql.AGENT,
@@ -9,6 +9,8 @@ AGENTS = {
     "td3": td3.AGENT,
     "sac": sac.AGENT,
     "edac": edac.AGENT,
+    "cql": cql.AGENT,
+    "cql_ensemble": cql_ensemble.AGENT,
 }
 CONFIGS = {
     "iql": iql.IQLConfig,
@@ -17,4 +19,6 @@ CONFIGS = {
     "td3": td3.TD3Config,
     "sac": sac.SACConfig,
     "edac": edac.EDACConfig,
+    "cql": cql.CQLConfig,
+    "cql_ensemble": cql_ensemble.CQLEnsembleConfig,
 }

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from rpex_jax.attacks.adversarial_corruption import Attacker
 from rpex_jax.attacks.corruption import Corruption, Shifts, corrupt, row_keys
 from rpex_jax.data.dataset import Dataset
+from rpex_jax.data.rewards import RAW, RewardUnit
 from rpex_jax.data.statistics import (
     FieldDeviations,
     ObservationStatistics,
@@ -40,6 +41,7 @@ class OfflineData(NamedTuple):
     deviations: FieldDeviations  # the unit of corruption
     attacked: AttackedRows | None = None  # where runs have adversarial damage offline
     attacker: Attacker | None = None  # where they have it online
+    reward_unit: RewardUnit = RAW  # of these rewards, and of those online
 
 
 class OfflineState(NamedTuple):
@@ -50,10 +52,15 @@ class OfflineState(NamedTuple):
     step: Array  # [], int32, updates done
 
 
-def put_on_device(dataset: Dataset) -> OfflineData:
+def put_on_device(dataset: Dataset, reward_unit: RewardUnit = RAW) -> OfflineData:
     """The data set as training takes it."""
     transitions = jax.tree.map(jnp.asarray, dataset.transitions)
-    return OfflineData(transitions, field_deviations(transitions))
+    rewards = reward_unit.apply(transitions.rewards)
+    return OfflineData(
+        transitions._replace(rewards=rewards),
+        field_deviations(transitions),
+        reward_unit=reward_unit,
+    )
 
 
 def from_scratch(spec: Spec) -> tuple[OfflineState, OfflineData]:

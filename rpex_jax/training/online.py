@@ -20,6 +20,8 @@ from rpex_jax.attacks import curriculum
 from rpex_jax.attacks.adversarial_corruption import ONLINE, attack
 from rpex_jax.attacks.corruption import corrupt_row
 from rpex_jax.attacks.curriculum import CurriculumState
+from rpex_jax.data import balanced_replay, sum_tree
+from rpex_jax.data.balanced_replay import BalanceState
 from rpex_jax.data.buffer import Buffer, BufferState
 from rpex_jax.data.statistics import (
     FieldDeviations,
@@ -40,7 +42,7 @@ from rpex_jax.training.offline import (
     take_rows,
 )
 from rpex_jax.training.run import RunConfig, draw, num_batches, stream, whole_rounds
-from rpex_jax.types import Agent, Array, Transition
+from rpex_jax.types import Agent, Array, Key, Transition
 
 
 class OnlineState(NamedTuple):
@@ -51,10 +53,16 @@ class OnlineState(NamedTuple):
     env: episodes.EpisodeState
     step: Array  # [], int32, environment steps done
     curriculum: CurriculumState | None = None  # where actions are perturbed
+    balance: BalanceState | None = None  # where replay and data set are drawn as one
 
 
-def start(agent_state: Any, env: Env, buffer: Buffer, run: RunConfig) -> OnlineState:
-    """An empty buffer, the start of an episode and of the curriculum."""
+def start(
+    agent_state: Any, env: Env, buffer: Buffer, run: RunConfig, num_rows: int = 0
+) -> OnlineState:
+    """An empty buffer, the start of an episode and of the curriculum.
+
+    `num_rows` is the size of the data set; balanced replay has a priority for each.
+    """
     of_run = None
     if run.perturbation is not None:
         of_run = curriculum.start(run.perturbation.curriculum)
@@ -66,12 +74,18 @@ def start(agent_state: Any, env: Env, buffer: Buffer, run: RunConfig) -> OnlineS
         next_observations=jnp.zeros(env.spec.observation_dim),
         terminations=jnp.zeros(()),
     )
+    replay, balance = buffer.init(example), None
+    if run.balance is not None:
+        key = jax.random.fold_in(stream(run, "expansion"), 1)
+        capacity = len(replay.data.rewards)
+        balance = balanced_replay.start(key, env.spec, num_rows, capacity, run.balance)
     return OnlineState(
         agent=agent_state,
-        buffer=buffer.init(example),
+        buffer=replay,
         env=episodes.reset(stream(run, "env"), env),
         step=jnp.zeros((), jnp.int32),
         curriculum=of_run,
+        balance=balance,
     )
 
 
@@ -108,7 +122,8 @@ def make_chunk(
       updates_per_step: UTD, critic updates a step; 0 collects only, which is how a
         run begins.
       num_offline: rows of the data set in every batch, put first; with 0 the data set
-        is not looked at.
+        is not looked at, but by runs with a balance, whose batches are drawn from both
+        and as large as the buffer's.
       curriculum_episodes: of the evaluation at the end of a chunk that moves q, for
         runs with a perturbation; 0 leaves q alone.
 
@@ -117,6 +132,13 @@ def make_chunk(
       that ended in it, `curriculum/` of q in the chunk and of the evaluation after it.
       But for the curriculum, chunks of any length give the same state.
     """
+
+    def act(key: Key, agent_state: Any, observation: Array, config: Any, time: Array):
+        del time
+        action = agent.act(key, agent_state, observation, config, greedy=False)
+        return action, agent_state
+
+    explore = agent.explore or act
 
     def chunk(
         state: OnlineState,
@@ -135,6 +157,8 @@ def make_chunk(
         )
 
         def store(key, transition):
+            rewards = data.reward_unit.apply(transition.rewards)
+            transition = transition._replace(rewards=rewards)
             damage, shifts = run.online_corruption, None
             if data.attacker is not None:
                 rows = jax.tree.map(lambda x: x[None], transition)
@@ -161,18 +185,52 @@ def make_chunk(
                 )
             return standardise_batch(batch, statistics)
 
-        def one_update(replay, agent_state, key):
+        def sample_balanced(replay, balance, key):
+            key_online, key_offline, key_rows = jax.random.split(key, 3)
+            online = buffer.sample(key_online, replay)
+            size, total = len(online.rewards), len(data.transitions.rewards)
+            offline = sample_rows(
+                key_offline, key_data, data, run.offline_corruption, size
+            )
+            rows = sum_tree.draw(key_rows, balance.tree, size)
+            kept = take_rows(
+                jnp.minimum(rows, total - 1), key_data, data, run.offline_corruption
+            )
+            new = jax.tree.map(lambda x: x[jnp.maximum(rows - total, 0)], replay.data)
+            is_new = rows >= total
+            drawn = jax.tree.map(
+                lambda a, b: jnp.where(is_new.reshape(-1, *[1] * (a.ndim - 1)), a, b),
+                new,
+                kept,
+            )
+            offline, online, drawn = (
+                standardise_batch(x, statistics) for x in (offline, online, drawn)
+            )
+            balance, metrics = balanced_replay.learn(
+                balance, offline, online, rows, drawn, run.balance
+            )
+            return drawn, balance, metrics | {"balance/online_share": is_new.mean()}
+
+        def one_update(replay, carry, key):
+            agent_state, balance = carry
             key_batch, key_update = jax.random.split(key)
-            batch = draw(agent, run, partial(sample, replay), key_batch)
-            return agent.update(key_update, agent_state, batch, run.agent)
+            told = {}
+            if balance is None:
+                batch = draw(agent, run, partial(sample, replay), key_batch)
+            else:
+                batch, balance, told = sample_balanced(replay, balance, key_batch)
+            agent_state, metrics = agent.update(
+                key_update, agent_state, batch, run.agent
+            )
+            return (agent_state, balance), metrics | told
 
         def one_step(state, _):
             key_act, key_reset, key_corrupt, key_updates = jax.random.split(
                 jax.random.fold_in(key_online, state.step), 4
             )
             observation = standardise(state.env.env.observation, statistics)
-            action = agent.act(
-                key_act, state.agent, observation, run.agent, greedy=False
+            action, agent_state = explore(
+                key_act, state.agent, observation, run.agent, state.env.env.time
             )
             world = env
             if run.perturbation is not None:
@@ -182,17 +240,28 @@ def make_chunk(
                 key_reset, world, state.env, action
             )
             stored = store(key_corrupt, transition)
+            balance = state.balance
+            if balance is not None:
+                row = len(data.transitions.rewards) + state.buffer.position
+                balance = balanced_replay.added(balance, row)
             replay = buffer.add(state.buffer, jax.tree.map(lambda x: x[None], stored))
-            state = state._replace(buffer=replay, env=env_state, step=state.step + 1)
+            state = state._replace(
+                agent=agent_state,
+                buffer=replay,
+                env=env_state,
+                step=state.step + 1,
+                balance=balance,
+            )
             return state, (key_updates, episode)
 
         def one_round(state, _):
             state, (keys, episode) = jax.lax.scan(one_step, state, None, round_steps)
             keys = jax.random.split(keys[-1], round_updates)
-            agent_state, metrics = jax.lax.scan(
-                partial(one_update, state.buffer), state.agent, keys
+            (agent_state, balance), metrics = jax.lax.scan(
+                partial(one_update, state.buffer), (state.agent, state.balance), keys
             )
-            return state._replace(agent=agent_state), (metrics, episode)
+            state = state._replace(agent=agent_state, balance=balance)
+            return state, (metrics, episode)
 
         # A round is the fewest steps that are owed a whole number of updates: one,
         # unless the agent delays its policy.

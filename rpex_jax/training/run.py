@@ -8,6 +8,7 @@ from flax import struct
 
 from rpex_jax.attacks.corruption import Corruption
 from rpex_jax.attacks.perturbation import Perturbation
+from rpex_jax.data.balanced_replay import BalanceConfig
 from rpex_jax.types import Agent, Array, Key, Transition
 
 # One independent stream of randomness for each purpose; a run's seed decides them all.
@@ -35,6 +36,7 @@ class RunConfig:
     online_corruption: Corruption  # of what the environment gives
     corrupt_again: Array  # [], 0: online batches see pretraining's damage; n > 0: new
     perturbation: Perturbation | None = None  # of what is executed online
+    balance: BalanceConfig | None = None  # of replay and data set online; else by count
 
 
 def stream(run: RunConfig, name: str) -> Key:

@@ -35,6 +35,7 @@ SWEPT = {
     "riql": {"sigma": (0.1, 3.0), "quantile": (0.0, 0.9), "expectile": (0.3, 0.9)},
     "sac": {"entropy_per_dimension": (-2.0, 0.0), "discount": (0.5, 0.999)},
     "edac": {"eta": (0.0, 5.0), "discount": (0.5, 0.999)},
+    "cql": {"penalty": (0.0, 10.0), "policy_learning_rate": (1e-5, 1e-3)},
     "rpex_iql": {"kappa": (0.0, 1.0), "inv_temperature": (0.1, 10.0)},
     "rpex_riql": {"kappa": (0.0, 1.0), "inv_temperature": (0.1, 10.0)},
 }

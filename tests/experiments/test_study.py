@@ -30,6 +30,10 @@ def small_grid(**axes) -> ConfigDict:
     return config
 
 
+# What can start from IQL and RIQL.
+AFTER_IQL = tuple(name for name, method in METHODS.items() if "iql" in method.bases)
+
+
 def single(config: ConfigDict, **labels) -> study.Run:
     """One run of a study."""
     point = {"base": "iql", "method": "rpex", "corruption": "clean", "seed": 0}
@@ -112,7 +116,7 @@ def test_methods_share_their_pretraining():
     runs = study.expand_grid(
         small_grid(
             base=("iql", "riql"),
-            method=tuple(METHODS),
+            method=AFTER_IQL,
             corruption=("clean", "reward"),
             axes=("expansion.kappa=0.1,0.3",),
         )
@@ -120,7 +124,7 @@ def test_methods_share_their_pretraining():
     shared = by_pretraining(runs)
     assert len(shared) == 2 * 2 * 2
     for members in shared.values():
-        assert len(members) == len(METHODS) * 2
+        assert len(members) == len(AFTER_IQL) * 2
         same = {
             tuple(run.labels[n] for n in ("base", "corruption", "seed"))
             for run in members
@@ -160,7 +164,7 @@ def getattr_dotted(config, key):
 
 def test_pex_and_rpex_are_one_program():
     """Methods that differ in a number share a program; the others have their own."""
-    runs = study.expand_grid(small_grid(method=tuple(METHODS), corruption=("clean",)))
+    runs = study.expand_grid(small_grid(method=AFTER_IQL, corruption=("clean",)))
     groups = sweep.group_by(runs, study.online_program)
     names = [{run.labels["method"] for run in members} for members in groups.values()]
     assert names == [
@@ -170,7 +174,52 @@ def test_pex_and_rpex_are_one_program():
         {"direct"},
         {"pex", "rpex"},
         {"sac"},
+        {"jsrl"},
+        {"bt"},
     ]
+
+
+def test_baselines_are_told_their_numbers():
+    """Schedules, flights and balance reach the run; off2on draws no fixed share."""
+    config = small_grid()
+    config.online.steps, config.jsrl.decay, config.jsrl.horizon = 200_000, 0.25, 300.0
+    config.bt.flight_probability, config.balance.online_share = 0.2, 0.75
+    jsrl = study.online_run(single(config, method="jsrl")).agent
+    assert (jsrl.horizon, jsrl.decay_steps, jsrl.randomness) == (300.0, 50_000.0, 0.0)
+    config.jsrl.schedule = "random"
+    jsrl = study.online_run(single(config, method="jsrl")).agent
+    assert (jsrl.horizon, jsrl.decay_steps, jsrl.randomness) == (300.0, math.inf, 1.0)
+    bt = study.online_run(single(config, method="bt")).agent
+    assert (bt.flight_probability, bt.exponent) == (0.2, 2.0)
+    off2on = single(config, base="cql_ensemble", method="off2on")
+    balance = study.online_run(off2on).balance
+    assert (balance.online_share, balance.first_rows) == (0.75, config.online.warmup)
+    assert study.online_program(off2on).num_offline == 0
+    assert study.online_run(single(config)).balance is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "parts"),
+    [
+        ({"method": "off2on"}, {}, ("'off2on' cannot start from", "cql_ensemble")),
+        (
+            {"base": "cql_ensemble", "method": "off2on"},
+            {"online.prefill": 0.5},
+            ("online.prefill is 0.5", "it must be 0"),
+        ),
+        ({"method": "jsrl"}, {"perturbation.kind": "pgd"}, ("'pgd'", "'jsrl'")),
+        ({"method": "jsrl"}, {"jsrl.schedule": "linera"}, ("mean 'linear'?",)),
+        ({"method": "bt"}, {"bt.flight_probability": 2.0}, ("must lie in [0, 1]",)),
+    ],
+)
+def test_a_baseline_that_cannot_run_is_refused(labels, settings, parts):
+    """One sentence, before anything is compiled."""
+    config = small_grid()
+    config.update_from_flattened_dict(settings)
+    with pytest.raises(ConfigError) as error:
+        single(config, **labels)
+    for part in parts:
+        assert part in str(error.value)
 
 
 def test_rpex_with_kappa_zero_is_pex():

@@ -68,6 +68,11 @@ CASES = {
         **{"family": "edac", "num_critics": 5, "eta": 5.0},
         "log_temperature": float(np.log(0.5)),
     },
+    "cql": {
+        **{"family": "cql", "num_critics": 2, "penalty": 4.0, "num_proposals": 4},
+        "policy_learning_rate": 5e-4,
+        "log_temperature": float(np.log(0.5)),
+    },
 }
 
 # Both sides of these are met in every case that has them, of the others in some case.
@@ -171,8 +176,8 @@ def copied(net, num=None):
     ]
 
 
-def adam(net):
-    return torch.optim.Adam([x for _, x in tensors(net)], lr=LEARNING_RATE)
+def adam(net, learning_rate):
+    return torch.optim.Adam([x for _, x in tensors(net)], lr=learning_rate)
 
 
 class Learner:
@@ -182,8 +187,9 @@ class Learner:
             "critic": copied(weights["critic"], num),
             "target_critic": copied(weights["target_critic"], num),
         }
-        if config["family"] in ("sac", "edac"):
-            self.nets["actor"] = copied(weights[f"{config['family']}_actor"])
+        if config["family"] in ("sac", "edac", "cql"):
+            actor = "edac_actor" if config["family"] == "edac" else "sac_actor"
+            self.nets["actor"] = copied(weights[actor])
             start = np.array(config["log_temperature"])
             self.nets["log_temperature"] = copied([(start,)])
         elif config["family"] == "td3":
@@ -197,8 +203,9 @@ class Learner:
             actor = weights["online_actor" if is_set else "actor"]
             self.nets["actor"] = copied(actor)
             self.frozen = copied(weights["actor"]) if is_set else None
+        slower = config.get("policy_learning_rate", LEARNING_RATE)
         self.adam = {
-            name: adam(net)
+            name: adam(net, LEARNING_RATE if name == "critic" else slower)
             for name, net in self.nets.items()
             if not name.startswith("target_")
         }
@@ -246,7 +253,7 @@ class Learner:
                 old.copy_((1.0 - TARGET_RATE) * old + TARGET_RATE * new)
 
     def update(self, batch, draws):
-        if self.config["family"] in ("sac", "td3", "awac", "edac"):
+        if self.config["family"] in ("sac", "td3", "awac", "edac", "cql"):
             return getattr(self, "update_" + self.config["family"])(batch, draws)
         return self.update_iql(batch, draws)
 
@@ -338,7 +345,35 @@ class Learner:
         critic_loss = sum(((member - y) ** 2).mean() for member in q)
         metrics = {"critic/loss": critic_loss, "critic/mean": q.mean()}
         self.descend("critic", critic_loss)
+        return self.step_policy(s, draws, metrics)
 
+    def update_cql(self, batch, draws):
+        """CQL(H): no entropy in the target; then temperature and actor as SAC."""
+        s, a, s_next = (
+            batch[x] for x in ("observations", "actions", "next_observations")
+        )
+        actor, num = self.nets["actor"], self.config["num_proposals"]
+        with torch.no_grad():
+            a_next, _ = tanh_gaussian(actor, s_next, draws["next_noise"])
+            y = self.bootstrap(batch, a_next)
+            proposed = [(x, -ACTION_DIM * np.log(2.0)) for x in draws["proposals"]]
+            proposed += [tanh_gaussian(actor, s, x) for x in draws["here_noise"]]
+            proposed += [tanh_gaussian(actor, s_next, x) for x in draws["ahead_noise"]]
+        assert len(proposed) == 3 * num
+        q, gap = self.q("critic", s, a), 0.0
+        for k, member in enumerate(q):
+            each = [self.q("critic", s, x)[k] - log_p for x, log_p in proposed]
+            soft_maximum = torch.stack(each).exp().sum(0).log()
+            gap = gap + (soft_maximum - member).mean()
+        fit = sum(torch.nn.functional.mse_loss(member, y) for member in q)
+        metrics = {"critic/mean": q.mean(), "critic/gap": gap}
+        metrics["critic/loss"] = fit + self.config["penalty"] * gap
+        self.descend("critic", metrics["critic/loss"])
+        return self.step_policy(s, draws, metrics)
+
+    def step_policy(self, s, draws, metrics):
+        """SAC's temperature and actor, then the target critics."""
+        log_temperature = self.nets["log_temperature"][0][0]
         action, log_prob = tanh_gaussian(self.nets["actor"], s, draws["actor_noise"])
         metrics["actor/entropy"] = -log_prob.mean()
         target_entropy = -float(ACTION_DIM)
@@ -536,6 +571,9 @@ def draw_noise(rng):
     }
     draws["online_noise"][:, :2] *= 3.0  # tails, where the density nears its floor
     draws["gumbel"] = rng.gumbel(size=(NUM_UPDATES, BATCH, 2))
+    shape = (NUM_UPDATES, CASES["cql"]["num_proposals"], BATCH, ACTION_DIM)
+    draws["here_noise"], draws["ahead_noise"] = rng.normal(size=(2, *shape))
+    draws["proposals"] = rng.uniform(-1.0, 1.0, shape)
     return draws
 
 

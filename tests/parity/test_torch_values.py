@@ -127,9 +127,9 @@ def make_agent(case):
         "critic": critics("critic", num),
         "target_critic": critics("target_critic", num),
     }
-    if family in ("sac", "edac"):
+    if family in ("sac", "edac", "cql"):
         networks |= {
-            "actor": tanh_policy(f"{family}_actor"),
+            "actor": tanh_policy("edac_actor" if family == "edac" else "sac_actor"),
             "log_temperature": jnp.asarray(stored["log_temperature"]),
         }
     elif family == "td3":
@@ -190,20 +190,22 @@ def draws_at(case, step):
             "sac": actor_critic,
             "awac": actor_critic,
             "edac": actor_critic[::-1],  # the actor steps first
+            "cql": ("next_noise", "here_noise", "ahead_noise", "actor_noise"),
         }.get(case, ["online_noise"])
         normals = [VALUES[f"draws/{name}"][step] for name in names]
-    return [jnp.asarray(x) for x in normals], jnp.asarray(VALUES["draws/gumbel"][step])
+    others = (VALUES[f"draws/{name}"][step] for name in ("gumbel", "proposals"))
+    return [jnp.asarray(x) for x in normals], *map(jnp.asarray, others)
 
 
 @contextmanager
-def given_draws(normals, gumbel):
+def given_draws(normals, gumbel, proposals):
     """`jax.random` hands out what was recorded.
 
     The first key that asks for Gaussians gets the first array, the second the second;
     a key that asks again gets the same. Choices are made by the Gumbel trick. Scans are
     unrolled, or their steps would ask as one.
     """
-    keys = []
+    keys, drawn_uniformly = [], jax.random.uniform
 
     def normal(key, shape):
         if not any(key is seen for seen in keys):
@@ -216,6 +218,13 @@ def given_draws(normals, gumbel):
         assert logits.shape == gumbel.shape
         return (logits + gumbel).argmax(-1)
 
+    def uniform(key, shape, *args, **bounds):
+        if not bounds:  # flax asks its initialisers for shapes
+            return drawn_uniformly(key, shape, *args)
+        assert tuple(shape) == proposals.shape
+        assert bounds == {"minval": -1.0, "maxval": 1.0}
+        return proposals
+
     def scan(step, carry, inputs):
         outputs = []
         for i in range(len(jax.tree.leaves(inputs)[0])):
@@ -226,6 +235,7 @@ def given_draws(normals, gumbel):
     with (
         mock.patch.object(jax.random, "normal", normal),
         mock.patch.object(jax.random, "categorical", categorical),
+        mock.patch.object(jax.random, "uniform", uniform),
         mock.patch.object(jax.lax, "scan", scan),
     ):
         yield

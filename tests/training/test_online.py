@@ -16,6 +16,7 @@ from rpex_jax.agents.td3 import TD3Config
 from rpex_jax.attacks.adversarial_corruption import Attacker, action_value
 from rpex_jax.attacks.corruption import ELEMENTS, corrupt, corruption, row_keys
 from rpex_jax.data.buffer import make_buffer
+from rpex_jax.data.rewards import RewardUnit
 from rpex_jax.data.statistics import ObservationStatistics
 from rpex_jax.expansion import ExpansionConfig, policy_set
 from rpex_jax.training import offline, online
@@ -449,3 +450,14 @@ def test_adversarial_damage_is_found_in_every_step():
     at_random = run.replace(online_corruption=told.replace(adversarial=jnp.zeros(4)))
     noisy = stored(train(EYE, PAID, at_random, (60,), data=data)[0])
     assert value(rows.observations) < value(noisy.observations)
+
+
+def test_rewards_are_stored_in_their_unit_and_logged_raw():
+    """Scale and shift come before corruption, and not into the episode's return."""
+    unit = RewardUnit(scale=3.0, shift=-1.0)
+    data = DATA._replace(reward_unit=unit)
+    plain, told = train(EYE, DELAYED, make_run(**CLEAN), (4,))
+    scaled, also_told = train(EYE, DELAYED, make_run(**CLEAN), (4,), data=data)
+    np.testing.assert_array_equal(stored(plain).rewards, [0, 1, 0, 1])
+    np.testing.assert_array_equal(stored(scaled).rewards, [-1, 2, -1, 2])
+    assert told["episode/return"] == also_told["episode/return"] == 1

@@ -160,6 +160,8 @@ def start(study: str, argument: str, base: str = "td3") -> tuple[ConfigDict, Pre
     config.data.source = f"{env.lower()}/expert-v0"
     if name == "smoke" and task_name == "Hopper":
         config.data.source = "hopper-medium-replay"
+    if base == "iql":
+        config.data.reward_scale = 0.0  # as IQL's authors: by the range of returns
     config.sweep.base = (base,)
     config.sweep.corruption = ("clean",)
     config.sweep.seed = tuple(range(preset.seeds))
