@@ -5,12 +5,14 @@
 
 Each environment is a study in a folder of its own, which `experiments.sweep` could have
 made from `experiments/configs/rpex/table1.py`. Before anything trains it says what the
-device needs for all of it. A score is the mean of a run's last three evaluations.
+device needs for all of it. A score is the mean of a run's last three evaluations; below
+the table RPEX is held against PEX over all rows, by `rpex_jax.comparison`.
 
 Source: RPEX, arXiv 2509.24748, Table 1 and appendix C.1.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +21,21 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from benchmarks.study_cost import estimate
-from experiments import report, study, sweep
+from experiments import study, sweep
 from experiments.command_line import OUT, cache_compilations, fail
+from experiments.comparison_report import cell as cell_text
+from experiments.comparison_results import read_curves
 from experiments.configs.rpex import table1
 from experiments.configs.rpex.common import PRESETS
-from experiments.report import read_curves
 from experiments.settings import ConfigError, check_name
 from rpex_jax import results
 from rpex_jax.attacks.corruption import ELEMENTS
+from rpex_jax.comparison import (
+    Scores,
+    interquartile_mean,
+    probability_of_improvement,
+    stratified_bootstrap,
+)
 from rpex_jax.data.dataset import DatasetError
 
 _PRESET = flags.DEFINE_enum("preset", "small", list(PRESETS), "How much to spend.")
@@ -151,7 +160,7 @@ def report_of(out: Path) -> str:
 
 def text_of(cell: Cell | None) -> str:
     """'offline -> online ± SE'."""
-    return "-" if cell is None else report.cell(list(zip(*cell, strict=True)))
+    return "-" if cell is None else cell_text(list(zip(*cell, strict=True)))
 
 
 def paper_row(numbers: tuple[float, ...]) -> list[str]:
@@ -163,23 +172,34 @@ def paper_row(numbers: tuple[float, ...]) -> list[str]:
 
 
 def verdicts(cells: Cells) -> str:
-    """Whether RPEX is above PEX, cell by cell and over all."""
+    """A line a base: RPEX against PEX, over all rows that both have."""
     lines = []
     for base in ("iql", "riql"):
-        pairs = [
-            (cells[*key, base, "pex"].online, cells[*key, base, "rpex"].online)
-            for key in dict.fromkeys(key[:2] for key in cells)
-            if (*key, base, "pex") in cells and (*key, base, "rpex") in cells
+        rows = [
+            row
+            for row in dict.fromkeys(key[:2] for key in cells)
+            if all((*row, base, method) in cells for method in ("pex", "rpex"))
         ]
-        if not pairs:
+        if not rows:
             continue
-        above = sum(np.mean(ours) > np.mean(theirs) for theirs, ours in pairs)
-        means = np.mean([[np.mean(x) for x in pair] for pair in pairs], axis=0)
+        pex, rpex = (
+            {" ".join(row): cells[*row, base, method].online for row in rows}
+            for method in ("pex", "rpex")
+        )
+        above = sum(np.mean(rpex[row]) > np.mean(pex[row]) for row in rpex)
         lines.append(
-            f"{base}: RPEX is above PEX in {above} of {len(pairs)} cells; averages "
-            f"{means[1]:.1f} and {means[0]:.1f}."
+            f"{base}: RPEX is above PEX in {above} of {len(rows)} rows; a run of RPEX "
+            "is above one of PEX with probability "
+            f"{spread(probability_of_improvement, rpex, pex)}; interquartile means "
+            f"{spread(interquartile_mean, rpex)} and {spread(interquartile_mean, pex)}."
         )
     return "\n".join(lines)
+
+
+def spread(statistic: Callable[..., np.ndarray], *samples: Scores) -> str:
+    """A number with its 95 % stratified bootstrap interval."""
+    low, high = stratified_bootstrap(statistic, *samples)
+    return f"{statistic(*samples):.2f} [{low:.2f}, {high:.2f}]"
 
 
 if __name__ == "__main__":
