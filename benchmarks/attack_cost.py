@@ -59,11 +59,12 @@ class Problem(NamedTuple):
 def main(argv: list[str]) -> None:
     config, loaded = read(argv)
     made_with = provenance("benchmarks.attack_cost")
+    settings = ", ".join(f"{key} {config[key]}" for key in config if key != "searches")
     rows = []
     for env, groups in loaded:
         rows += measure(env, groups[0], config, FRESH_EPISODES)
-    settings = ", ".join(f"{key} {config[key]}" for key in config if key != "searches")
-    write(made_with | {"attack": settings}, table(rows), rows)
+        # An environment takes minutes, so what is known is kept.
+        write(made_with | {"attack": settings}, table(rows), rows)
 
 
 def measure(
