@@ -12,19 +12,13 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
+from benchmarks.study_flags import DATA, PRESET, TASKS
 from experiments import report, study, sweep
 from experiments.command_line import OUT, fail
 from experiments.configs.adversarial import tables
-from experiments.configs.adversarial.common import PRESETS
 from experiments.settings import ConfigError
 from rpex_jax.data.attack_sets import AttackSetError
 from rpex_jax.data.dataset import DatasetError
-
-_PRESET = flags.DEFINE_enum("preset", "small", list(PRESETS), "How much to spend.")
-_TASKS = flags.DEFINE_list("tasks", ["Hopper-v4"], "Environments.")
-_DATA = flags.DEFINE_list(
-    "data", [], "A data set for each task; by default expert data from collect."
-)
 
 
 def main(argv: list[str]) -> None:
@@ -34,7 +28,7 @@ def main(argv: list[str]) -> None:
     out = Path(OUT.value or "runs/adversarial")
     try:
         # All of them first: a mistake in the last must not show after hours.
-        configs = make_configs(_PRESET.value, _TASKS.value, _DATA.value)
+        configs = make_configs(PRESET.value, TASKS.value or ["Hopper-v4"], DATA.value)
         for config in configs:
             folder = out / config.env
             sweep.run_study(config, folder, resume=flags.FLAGS.resume)

@@ -21,12 +21,12 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from benchmarks.study_cost import estimate
+from benchmarks.study_flags import DATA, PRESET, TASKS
 from experiments import study, sweep
 from experiments.command_line import OUT, cache_compilations, fail
 from experiments.comparison_report import cell as cell_text
 from experiments.comparison_results import read_curves
 from experiments.configs.rpex import table1
-from experiments.configs.rpex.common import PRESETS
 from experiments.settings import ConfigError, check_name
 from rpex_jax import results
 from rpex_jax.attacks.corruption import ELEMENTS
@@ -38,14 +38,8 @@ from rpex_jax.comparison import (
 )
 from rpex_jax.data.dataset import DatasetError
 
-_PRESET = flags.DEFINE_enum("preset", "small", list(PRESETS), "How much to spend.")
-_TASKS = flags.DEFINE_list(
-    "tasks", ["Hopper-v4", "HalfCheetah-v4", "Walker2d-v4"], "Environments."
-)
+DEFAULT_TASKS = ["Hopper-v4", "HalfCheetah-v4", "Walker2d-v4"]
 _ELEMENTS = flags.DEFINE_list("elements", list(ELEMENTS), "What is corrupted.")
-_DATA = flags.DEFINE_list(
-    "data", [], "A data set for each task; by default medium-replay from collect."
-)
 
 COLUMNS = tuple(
     (base, m) for base in ("iql", "riql") for m in ("direct", "pex", "rpex")
@@ -91,10 +85,10 @@ def main(argv: list[str]) -> None:
     out = Path(OUT.value or "runs/pex-vs-rpex")
     try:
         configs = make_configs(
-            _PRESET.value, _TASKS.value, _ELEMENTS.value, _DATA.value
+            PRESET.value, TASKS.value or DEFAULT_TASKS, _ELEMENTS.value, DATA.value
         )
         cache_compilations()
-        if _PRESET.value != "smoke":  # whose training takes no longer
+        if PRESET.value != "smoke":  # whose training takes no longer
             print(estimate(configs), flush=True)
         for config in configs:
             sweep.run_study(config, out / config.env, resume=flags.FLAGS.resume)
