@@ -262,8 +262,8 @@ def make_runs(name, base):
 @pytest.mark.parametrize(
     ("name", "base"),
     [
-        ("jsrl", "iql"),
         ("off2on", "cql_ensemble"),
+        pytest.param("jsrl", "iql", marks=pytest.mark.slow),
         pytest.param("bt", "iql", marks=pytest.mark.slow),
     ],
 )
