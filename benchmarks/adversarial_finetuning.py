@@ -12,8 +12,8 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from benchmarks.study_flags import DATA, PRESET, TASKS
-from experiments import report, study, sweep
+from benchmarks.study_flags import DATA, PRESET, TASKS, studies
+from experiments import report, sweep
 from experiments.command_line import OUT, fail
 from experiments.configs.adversarial import tables
 from experiments.settings import ConfigError
@@ -38,24 +38,8 @@ def main(argv: list[str]) -> None:
 
 
 def make_configs(preset: str, tasks: list[str], data: list[str]) -> list[ConfigDict]:
-    """A study for each task, checked.
-
-    Raises:
-      ConfigError: a setting that cannot be used, or another number of data sets.
-    """
-    if data and len(data) != len(tasks):
-        raise ConfigError(
-            f"--data names {len(data)} data sets for {len(tasks)} --tasks; give one "
-            "for each, or none"
-        )
-    configs = []
-    for number, task in enumerate(tasks):
-        config = tables.get_config(f"{preset},{task}")
-        if data:
-            config.data.source = data[number]
-        study.expand_grid(config)
-        configs.append(config)
-    return configs
+    """A study for each task, checked; raises as `studies`."""
+    return studies(tables.get_config, preset, tasks, data)
 
 
 if __name__ == "__main__":

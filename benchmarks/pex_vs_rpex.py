@@ -21,8 +21,8 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from benchmarks.study_cost import estimate
-from benchmarks.study_flags import DATA, PRESET, TASKS
-from experiments import study, sweep
+from benchmarks.study_flags import DATA, PRESET, TASKS, studies
+from experiments import sweep
 from experiments.command_line import OUT, cache_compilations, fail
 from experiments.comparison_report import cell as cell_text
 from experiments.comparison_results import read_curves
@@ -105,24 +105,12 @@ def make_configs(
     """A study for each task, checked.
 
     Raises:
-      ConfigError: a setting that cannot be used, or another number of data sets.
+      ConfigError: an unknown element, and as `studies`.
     """
-    if data and len(data) != len(tasks):
-        raise ConfigError(
-            f"--data names {len(data)} data sets for {len(tasks)} --tasks; give one "
-            "for each, or none"
-        )
     for element in elements:
         check_name("--elements", element, ELEMENTS)
-    configs = []
-    for number, task in enumerate(tasks):
-        config = table1.get_config(f"{preset},{task}")
-        config.sweep.corruption = tuple(elements)
-        if data:
-            config.data.source = data[number]
-        study.expand_grid(config)
-        configs.append(config)
-    return configs
+    grid = {"corruption": tuple(elements)}
+    return studies(table1.get_config, preset, tasks, data, **grid)
 
 
 def report_of(out: Path) -> str:

@@ -1,6 +1,13 @@
 """What benchmarks that run studies are told: how much, where, on which data."""
 
+from collections.abc import Callable
+from typing import Any
+
 from absl import flags
+from ml_collections import ConfigDict
+
+from experiments import study
+from experiments.settings import ConfigError
 
 PRESET = flags.DEFINE_enum(
     "preset", "small", ["paper", "small", "smoke"], "How much to spend."
@@ -9,3 +16,31 @@ TASKS = flags.DEFINE_list("tasks", [], "Environments; by default the benchmark's
 DATA = flags.DEFINE_list(
     "data", [], "A data set for each task; by default one that collect makes."
 )
+
+
+def studies(
+    get_config: Callable[[str], ConfigDict],
+    preset: str,
+    tasks: list[str],
+    data: list[str],
+    **grid: Any,
+) -> list[ConfigDict]:
+    """A study for each task, checked; `grid` is set in its section `sweep`.
+
+    Raises:
+      ConfigError: a setting that cannot be used, or another number of data sets.
+    """
+    if data and len(data) != len(tasks):
+        raise ConfigError(
+            f"--data names {len(data)} data sets for {len(tasks)} --tasks; give one "
+            "for each, or none"
+        )
+    configs = []
+    for number, task in enumerate(tasks):
+        config = get_config(f"{preset},{task}")
+        config.sweep.update(grid)
+        if data:
+            config.data.source = data[number]
+        study.expand_grid(config)
+        configs.append(config)
+    return configs
