@@ -52,11 +52,12 @@ def make_buffer(capacity: int, batch_size: int) -> Buffer:
         num_rows = len(jax.tree.leaves(batch)[0])
         if num_rows > capacity:
             raise ValueError(f"{num_rows} rows do not fit in a buffer of {capacity}.")
-        rows = (state.position + jnp.arange(num_rows)) % capacity
+        # A lone row is written twice. XLA makes a slice update of a single write and
+        # repeats it in all that reads the buffer, from a copy of the whole buffer.
+        places = jnp.arange(max(num_rows, 2)) % num_rows
+        rows = (state.position + places) % capacity
         data = jax.tree.map(
-            lambda x, new: x.at[rows].set(
-                new, mode="promise_in_bounds", unique_indices=True
-            ),
+            lambda x, new: x.at[rows].set(new[places], mode="promise_in_bounds"),
             state.data,
             batch,
         )
