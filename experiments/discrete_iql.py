@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from rpex_jax.agents import iql
 from rpex_jax.agents.iql import IQLConfig, IQLState
-from rpex_jax.expansion import selection_logits
 from rpex_jax.networks import MLP, torch_linear
 from rpex_jax.optimizers import adam_init, adam_step
+from rpex_jax.selection import selection_logits
 from rpex_jax.types import Array, Key, Spec, Transition
 
 

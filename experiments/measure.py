@@ -142,7 +142,7 @@ def measure(group: Policies, data: OfflineData, num_samples: int) -> list[Measur
             selection = expansion.choose(
                 pretrained.agent, key_select, state, observations, run.agent
             )
-            numbers |= expansion.selection_metrics(selection, run.agent)
+            numbers |= expansion.selection_metrics(selection, state, run.agent)
         counts = (measures.histogram(actions, edges) for actions in (before, after))
         return numbers, *counts
 

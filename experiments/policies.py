@@ -13,6 +13,7 @@ from experiments import kinds, study
 from experiments.attack_sets import Target, target_of
 from experiments.configs import collect
 from experiments.configs.default import default_config
+from experiments.policy_sets import repeated
 from experiments.settings import ConfigError, flatten
 from experiments.study import Run, by_pretraining, pretraining_key
 from rpex_jax import checkpoints, sweep
@@ -164,6 +165,9 @@ def _load_online(
         num_rows = len(dataset.transitions.rewards)
 
     def start(pretrained, run):
+        frozen = None
+        if program.method.expands:
+            frozen = repeated(pretrained.agent.actor, program.num_policies)
         state = start_agent(
             program.method,
             base,
@@ -171,6 +175,7 @@ def _load_online(
             env.spec,
             pretrained.agent,
             run.agent,
+            members=frozen,
             online_policy=program.online_policy,
             critic_transfer=program.critic_transfer,
         )

@@ -12,8 +12,8 @@ from rpex_jax.attacks.curriculum import CURRICULA
 from rpex_jax.attacks.differential_evolution import DONORS, OUTSIDE
 from rpex_jax.data import scores
 from rpex_jax.envs import ENGINES
-from rpex_jax.expansion import LOGITS
 from rpex_jax.jsrl import SCHEDULES
+from rpex_jax.selection import LOGITS
 from rpex_jax.training.conditions import CONDITIONS
 
 
@@ -48,6 +48,7 @@ def parse_value(text: str, config: ConfigDict, key: str) -> Any:
 PER_RUN = (
     "agent.",
     "expansion.",
+    "mix.",
     "jsrl.",
     "bt.",
     "balance.",
@@ -113,6 +114,10 @@ RANGES = {
     "expansion.inv_temperature": (0, INFINITY),
     "expansion.kappa": (0, INFINITY),
     "expansion.epsilon": (0, 1),
+    "expansion.num_policies": (2, INFINITY),
+    "expansion.temperature_rate": (0, INFINITY),
+    "expansion.target_entropy": (0, 1),
+    "mix.weight": (0, 1),
     "jsrl.horizon": (0, INFINITY),
     "jsrl.decay": (1e-6, INFINITY),
     "bt.flight_probability": (0, 1),
@@ -172,6 +177,7 @@ NAMES = {
     "expansion.offline_action": ("mode", "sample"),
     "expansion.online_policy": ("fresh", "copied"),
     "expansion.critic_transfer": ("full", "target"),
+    "expansion.members": ("snapshots", "seeds"),
     "jsrl.schedule": SCHEDULES,
     "online.warmup_actions": ("policy", "uniform"),
     "perturbation.kind": PERTURBATIONS,

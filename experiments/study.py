@@ -30,6 +30,7 @@ from rpex_jax.expansion import ExpansionConfig
 from rpex_jax.jsrl import JSRLConfig
 from rpex_jax.methods import METHODS, Method
 from rpex_jax.training.run import RunConfig
+from rpex_jax.value_mix import ValueMixConfig
 
 AXES = ("base", "method", "corruption", "seed")  # a study has these; and further ones
 
@@ -56,6 +57,7 @@ class OnlineProgram(NamedTuple):
     warmup_actions: str
     online_policy: str
     critic_transfer: str
+    num_policies: int
     prefill: float
     attack_set: str
     curriculum_episodes: int
@@ -254,9 +256,13 @@ def online_run(run: Run) -> RunConfig:
             inv_temperature=config.expansion.inv_temperature,
             kappa=kappa,
             epsilon=config.expansion.epsilon,
+            temperature_rate=config.expansion.temperature_rate,
+            target_entropy=config.expansion.target_entropy,
             ipw_form=config.expansion.ipw_form,
             offline_action=config.expansion.offline_action,
         )
+    if method.mixes:
+        agent = ValueMixConfig(agent, config.mix.weight)
     if method.guided:
         agent = {"jsrl": jsrl_config, "bt": bt_config}[method.guided](config, agent)
     return RunConfig(
@@ -325,6 +331,7 @@ def online_program(run: Run) -> OnlineProgram:
         warmup_actions=online.warmup_actions,
         online_policy=run.config.expansion.online_policy,
         critic_transfer=run.config.expansion.critic_transfer,
+        num_policies=run.config.expansion.num_policies if method.expands else 1,
         prefill=online.prefill,
         attack_set=run.config.perturbation.attack_set,
         curriculum_episodes=run.config.curriculum.episodes,

@@ -4,6 +4,7 @@
       --config.sweep.seed='(0, 1, 2)' --out=runs/quickstart [--resume]
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from experiments import (
     conditions,
     data_attacks,
     folders,
+    policy_sets,
     report,
     settings,
     study,
@@ -63,6 +65,7 @@ class Group(NamedTuple):
     start: Callable[[], Any]
     chunk: Callable[[Any], tuple[Any, dict]]
     evaluate: Callable[[Any], dict]  # name -> returns [runs, episodes]
+    snapshots: frozenset[int] = frozenset()  # chunks after which policies are kept
 
 
 def main(argv: list[str]) -> None:
@@ -94,6 +97,7 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     study.check_widths(env, dataset, config.data.source)
     study.check_prefill(runs, len(dataset.transitions.rewards))
     unit = study.reward_unit(config, dataset)
+    policy_sets.check(runs)
     attack_sets.check_given(env, runs)
     attacker = data_attacks.load_attacker(runs, env)
     folders.prepare(out, config, resume)
@@ -104,11 +108,11 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     data = data_attacks.with_attacks(data, out, runs, attacker)
 
     # Methods that start from the same pretraining share it.
-    pretrainings = {key: members[0] for key, members in by_pretraining(runs).items()}
-    numbers = {key: number for number, key in enumerate(pretrainings)}
-    pretrained = {}
+    starting = by_pretraining(runs)
+    numbers = {key: number for number, key in enumerate(starting)}
+    pretrained, trained_together = {}, {}
     groups = sweep.group_by(
-        pretrainings, lambda key: study.offline_program(pretrainings[key])
+        starting, lambda key: study.offline_program(starting[key][0])
     )
     total = sum(program.steps * len(keys) for program, keys in groups.items())
     with progress_bar("offline", total, "update") as bar:
@@ -116,11 +120,12 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
             group = offline_group(
                 f"offline-{number}",
                 program,
-                [pretrainings[key] for key in keys],
+                [starting[key] for key in keys],
                 [numbers[key] for key in keys],
                 env,
                 data,
             )
+            trained_together[group.name] = keys
             states = train(group, out, env, config.evaluation.every, bar)
             pretrained |= {key: sweep.take(states, i) for i, key in enumerate(keys)}
 
@@ -134,14 +139,15 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     # A linear curriculum may wait for what the adaptive ones do.
     order = sorted(enumerate(groups.items()), key=lambda item: item[1][0].calibrated)
     with progress_bar("online", total, "step") as bar:
-        for number, (program, members) in order:
-            keys = [pretraining_key(run) for run in members]
+        for number, (program, of_program) in order:
+            keys = [pretraining_key(run) for run in of_program]
             group = online_group(
                 f"online-{number}",
                 program,
-                members,
+                of_program,
                 [numbers[key] for key in keys],
                 sweep.stack([pretrained[key] for key in keys]),
+                policy_sets.gather(out, of_program, runs, pretrained, trained_together),
                 env,
                 data,
                 out,
@@ -153,12 +159,13 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
 def offline_group(
     name: str,
     program: OfflineProgram,
-    members: list[Run],
+    starting: list[list[Run]],
     numbers: list[int],
     env: Env,
     data: OfflineData,
 ) -> Group:
-    """The pretrainings of one program."""
+    """The pretrainings of one program; `starting` are the runs that start from each."""
+    members = [from_it[0] for from_it in starting]
     phase = sweep.offline_phase(
         AGENTS[program.base],
         env,
@@ -182,6 +189,7 @@ def offline_group(
         start=lambda: phase.start(runs, data),
         chunk=lambda state: phase.chunk(state, runs, data),
         evaluate=lambda state: {"returns": phase.evaluate(state, runs)},
+        snapshots=policy_sets.snapshot_chunks(itertools.chain(*starting)),
     )
 
 
@@ -191,11 +199,15 @@ def online_group(
     members: list[Run],
     numbers: list[int],
     pretrained: Any,
+    frozen: Any,
     env: Env,
     data: OfflineData,
     out: Path,
 ) -> Group:
-    """The online runs of one program; `pretrained` has their run axis."""
+    """The online runs of one program.
+
+    `pretrained` has their run axis, and so has `frozen`, the members of larger sets.
+    """
     prefill = round(program.prefill * len(data.transitions.rewards))
     phase = sweep.online_phase(
         AGENTS[program.base],
@@ -236,7 +248,7 @@ def online_group(
         first_step=program.warmup,
         chunk_steps=program.chunk,
         num_chunks=(program.steps - program.warmup) // program.chunk,
-        start=lambda: phase.start(pretrained, runs, data),
+        start=lambda: phase.start(pretrained, runs, data, frozen),
         chunk=lambda state: phase.chunk(state, statistics, runs, data),
         evaluate=lambda state: evaluate(
             state.agent, statistics, runs, state.step, attacked
@@ -282,6 +294,8 @@ def train(group: Group, out: Path, env: Env, evaluate_every: int, bar: tqdm) -> 
         results.append_rows(
             rows_file, tidy_rows(group.labels, place, metrics, returns, wall)
         )
+        if chunk in group.snapshots:
+            policy_sets.save_snapshot(out, group.name, chunk, state.agent.actor)
         checkpoints.save(folder, chunk, state)
         bar.update(group.chunk_steps * len(group.labels))
     return state

@@ -7,13 +7,13 @@ import jax
 import orbax.checkpoint as ocp
 
 
-def save(folder: Path, chunk: int, state: Any) -> None:
-    """Writes `state` as `folder/chunk`, then removes older ones.
+def save(folder: Path, chunk: int, state: Any, *, keep: int | None = 1) -> None:
+    """Writes `state` as `folder/chunk`, then removes older ones but for `keep`.
 
     Orbax writes to a temporary name and renames, so that a kill at any moment leaves
-    the last complete state.
+    the last complete state. A chunk that is there already stays as it is.
     """
-    with _manager(folder, read_only=False) as manager:
+    with _manager(folder, read_only=False, max_to_keep=keep) as manager:
         manager.save(chunk, args=ocp.args.StandardSave(state))
         manager.wait_until_finished()
 
@@ -33,10 +33,12 @@ def restore(folder: Path, chunk: int, like: Any) -> Any:
         return manager.restore(chunk, args=ocp.args.StandardRestore(shapes))
 
 
-def _manager(folder: Path, *, read_only: bool = True) -> ocp.CheckpointManager:
+def _manager(
+    folder: Path, *, read_only: bool = True, max_to_keep: int | None = None
+) -> ocp.CheckpointManager:
     """Only a writer clears away what a killed one left half done."""
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=1,
+        max_to_keep=max_to_keep,
         enable_async_checkpointing=False,
         cleanup_tmp_directories=not read_only,
         read_only=read_only,

@@ -6,19 +6,24 @@ heavy tails, PEX is `kappa = 0`. The set is an agent like any other; the last me
 the one that learns, by advantage-weighted regression on the actions the set selects.
 """
 
+import math
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from rpex_jax import measures
 from rpex_jax.agents import iql
+from rpex_jax.selection import (
+    LOGITS,
+    WEIGHT_RANGE,
+    inverse_probability_weights,
+    select,
+)
 from rpex_jax.types import Agent, Array, Key, Spec, Transition, static
 
-DENSITY_FLOOR = 1e-6
-WEIGHT_RANGE = (-1e4, 1e2)
+LOG_LIMIT = math.log(1e3)  # of an adapted inverse temperature
 
 
 @struct.dataclass
@@ -26,9 +31,11 @@ class ExpansionConfig:
     """Selection's numbers round the base's config; the switches are structure."""
 
     base: Any  # IQLConfig or RIQLConfig
-    inv_temperature: float = 3.0  # RPEX lambda, PEX 1/alpha
+    inv_temperature: float = 3.0  # RPEX lambda, PEX 1/alpha; where it starts
     kappa: float = 0.1  # weight of RPEX's correction; 0 is PEX
     epsilon: float = 0.0  # in evaluation; the released code has 0.1
+    temperature_rate: float = 0.0  # how fast lambda adapts; 0 as in the papers
+    target_entropy: float = 0.5  # that it adapts to, in [0, 1]: 1 is all alike
     ipw_form: str = static("logit")  # or "printed"
     offline_action: str = static("mode")  # or "sample"
 
@@ -38,100 +45,7 @@ class PolicySetState(NamedTuple):
 
     members: Any  # policy parameters, leading axis [K - 1]
     base: iql.IQLState
-
-
-def inverse_probability_weights(
-    action_values: Array,
-    state_value: Array,
-    log_densities: Array,
-    *,
-    density_floor: float = DENSITY_FLOOR,
-    clip: tuple[float, float] = WEIGHT_RANGE,
-) -> Array:
-    """w_i = clip((Q_i - V) / (p_i + floor)), [..., K]; RPEX section 6."""
-    inverse_density = jnp.exp(-jnp.logaddexp(log_densities, jnp.log(density_floor)))
-    advantages = action_values - state_value[..., None]
-    return jnp.clip(advantages * inverse_density, *clip)
-
-
-def selection_logits(
-    action_values: Array,
-    state_value: Array,
-    log_densities: Array,
-    inv_temperature: Array,
-    kappa: Array,
-    *,
-    density_floor: float = DENSITY_FLOOR,
-    clip: tuple[float, float] = WEIGHT_RANGE,
-) -> Array:
-    """Logits over K proposed actions: PEX, and RPEX's correction for heavy tails.
-
-        logits = inv_temperature * Q_i + kappa * clip((Q_i - V) / (p_i + floor))
-
-    Args:
-      action_values: Q of each proposal, [..., K]; minimum or quantile of the ensemble.
-      state_value: V, [...].
-      log_densities: log p_i of each proposal under the policy that made it, [..., K].
-      inv_temperature: lambda, in 1 / units of value; scalar.
-      kappa: weight of the correction; scalar, 0 is PEX.
-      density_floor: added to p_i, so that a tail action divides by no zero.
-      clip: range of the weighted advantage.
-
-    Returns:
-      Logits, [..., K].
-
-    Source: RPEX, arXiv 2509.24748, section 6; felix-thu/RPEX pex/algorithms/rpex.py.
-    """
-    chex.assert_equal_shape([action_values, log_densities])
-    weights = inverse_probability_weights(
-        action_values,
-        state_value,
-        log_densities,
-        density_floor=density_floor,
-        clip=clip,
-    )
-    return inv_temperature * action_values + kappa * weights
-
-
-def printed_logits(
-    action_values: Array,
-    state_value: Array,
-    log_densities: Array,
-    inv_temperature: Array,
-    kappa: Array,
-) -> Array:
-    """RPEX's equation as printed, P_i ~ exp(lambda Q_i) + kappa w_i; an ablation.
-
-    Computed as lambda Q_i + log(1 + kappa w_i exp(-lambda Q_i)), which does not
-    overflow. With w_i very negative the printed sum is no probability, so the inner
-    sum is guarded from below by 1e-6. Arguments and result as `selection_logits`.
-
-    Source: RPEX, arXiv 2509.24748, equation 6 as printed.
-    """
-    weights = inverse_probability_weights(action_values, state_value, log_densities)
-    scaled = inv_temperature * action_values
-    share = kappa * weights * jnp.exp(jnp.minimum(-scaled, 80.0))
-    return scaled + jnp.log(jnp.maximum(1.0 + share, 1e-6))
-
-
-LOGITS = {"logit": selection_logits, "printed": printed_logits}
-
-
-def select(key: Key, logits: Array, epsilon: Array = 1.0) -> Array:
-    """Which of K: the best, or with probability `epsilon` one drawn from the softmax.
-
-    Args:
-      key: random key.
-      logits: [..., K].
-      epsilon: in [0, 1]; 1 draws always, as training does, and 0 is greedy.
-
-    Returns:
-      Indices in [0, K), [...].
-    """
-    key_epsilon, key_choice = jax.random.split(key)
-    drawn = jax.random.categorical(key_choice, logits)
-    explores = jax.random.bernoulli(key_epsilon, epsilon, drawn.shape)
-    return jnp.where(explores, drawn, logits.argmax(-1))
+    log_sharpness: Array  # [], log of lambda over the config's
 
 
 class Selection(NamedTuple):
@@ -189,7 +103,7 @@ def expand(
         state = state._replace(critic=fresh.critic)
     if members is None:
         members = jax.tree.map(lambda x: x[None], pretrained.actor)
-    return PolicySetState(members, state)
+    return PolicySetState(members, state, jnp.zeros(()))
 
 
 def propose(
@@ -251,24 +165,56 @@ def choose(
     )
     v = base.state_value(state.base, observations, config.base)
     proposed = (jnp.moveaxis(q, 0, -1), v, jnp.moveaxis(log_densities, 0, -1))
-    logits = LOGITS[config.ipw_form](*proposed, config.inv_temperature, config.kappa)
+    logits = LOGITS[config.ipw_form](
+        *proposed, inv_temperature(state, config), config.kappa
+    )
     choice = select(key_select, logits, epsilon)
     chosen = jnp.take_along_axis(actions, choice[None, ..., None], axis=0)[0]
     weights = inverse_probability_weights(*proposed)  # the compiler sees the same twice
     return Selection(chosen, choice, logits, proposed[0], weights)
 
 
-def selection_metrics(selection: Selection, config: ExpansionConfig) -> dict:
+def inv_temperature(state: PolicySetState, config: ExpansionConfig) -> Array:
+    """lambda, as far as it has adapted; [] or a number."""
+    return config.inv_temperature * jnp.exp(state.log_sharpness)
+
+
+def adapted(
+    state: PolicySetState, logits: Array, config: ExpansionConfig
+) -> PolicySetState:
+    """Sharpens selection where its entropy is above the target, else softens it.
+
+        log lambda += rate * (mean entropy of softmax(logits) / log K - target)
+
+    So lambda follows the size of Q, which learning changes; within a thousandth and a
+    thousand times the config's. Ours: the papers keep it fixed.
+
+    Args:
+      state: whose lambda it is.
+      logits: of a batch, [..., K].
+      config: its `temperature_rate` and `target_entropy`.
+    """
+    excess = measures.selection_entropy(logits).mean() - config.target_entropy
+    moved = state.log_sharpness + config.temperature_rate * excess
+    return state._replace(log_sharpness=jnp.clip(moved, -LOG_LIMIT, LOG_LIMIT))
+
+
+def selection_metrics(
+    selection: Selection, state: PolicySetState, config: ExpansionConfig
+) -> dict:
     """How a batch was selected, as `measures` defines it; numbers by name.
 
     `correction` compares kappa w with lambda Q: by size and by range over members.
     """
+    sharpness = inv_temperature(state, config)
     correction = config.kappa * selection.weights
-    scaled = config.inv_temperature * selection.action_values
+    scaled = sharpness * selection.action_values
     low, high = measures.clipped_shares(selection.weights, WEIGHT_RANGE)
     shares = measures.member_shares(selection.choice, selection.logits.shape[-1])
     return {f"selection/share_{i}": share for i, share in enumerate(shares)} | {
         "selection/online_share": shares[-1],
+        "selection/inv_temperature": sharpness,
+        "selection/entropy": measures.selection_entropy(selection.logits).mean(),
         "selection/effective_members": measures.effective_members(
             selection.logits
         ).mean(),
@@ -305,9 +251,11 @@ def policy_set(base: Agent) -> Agent:
         learner, actor_metrics = iql.actor_step(
             learner, batch.observations, selection.actions, weights, config.base
         )
-        metrics |= actor_metrics | selection_metrics(selection, config)
+        metrics |= actor_metrics
+        metrics |= selection_metrics(selection, state, config)
         metrics["actor/effective_rows"] = measures.effective_sample_size(weights)
-        return state._replace(base=learner), metrics
+        state = adapted(state._replace(base=learner), selection.logits, config)
+        return state, metrics
 
     def act(
         key: Key,

@@ -48,6 +48,13 @@ def effective_members(logits: Array) -> Array:
     return effective_sample_size(jax.nn.softmax(logits))
 
 
+def selection_entropy(logits: Array) -> Array:
+    """Entropy of softmax(logits) over log K, [..., K] -> [...], in [0, 1]; K > 1."""
+    log_shares = jax.nn.log_softmax(logits)
+    entropy = -(jnp.exp(log_shares) * log_shares).sum(-1)
+    return entropy / jnp.log(logits.shape[-1])
+
+
 def member_shares(choice: Array, num_members: int) -> Array:
     """Share of choices [...] that fell on each member, [num_members]."""
     members = jnp.arange(num_members)

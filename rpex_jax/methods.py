@@ -9,6 +9,7 @@ from rpex_jax.expansion import expand, policy_set
 from rpex_jax.jsrl import jsrl
 from rpex_jax.transfer import iql_to_sac
 from rpex_jax.types import Agent, Key, Spec
+from rpex_jax.value_mix import mixed, value_mix
 
 
 class Method(NamedTuple):
@@ -21,6 +22,7 @@ class Method(NamedTuple):
     corrects: bool = False  # selection is corrected for heavy tails: kappa > 0
     becomes: str = ""  # goes on as an agent of this other family
     guided: str = ""  # the pretrained policy acts for a learner, by this method's rule
+    mixes: bool = False  # the policy is judged by both value functions
     balances: bool = False  # an ensemble goes on, whose batches are drawn by priority
     bases: tuple[str, ...] = tuple(AGENTS)  # what can be pretrained for it
 
@@ -39,6 +41,9 @@ METHODS = {
         uses_data=True,
         corrects=True,
         bases=_WITH_VALUE,
+    ),
+    "mix": Method(
+        pretrained=True, expands=False, uses_data=True, mixes=True, bases=_WITH_VALUE
     ),
     "sac": Method(
         pretrained=True,
@@ -68,6 +73,8 @@ def online_agent(method: Method, base: Agent) -> Agent:
         return off2on.AGENT
     if method.guided:
         return GUIDED[method.guided](base)
+    if method.mixes:
+        return value_mix(base)
     return policy_set(base) if method.expands else base
 
 
@@ -79,6 +86,7 @@ def start_agent(
     pretrained: Any,
     config: Any,
     *,
+    members: Any = None,
     online_policy: str = "fresh",
     critic_transfer: str = "full",
 ) -> Any:
@@ -90,9 +98,12 @@ def start_agent(
             spec,
             pretrained,
             config,
+            members=members,
             online_policy=online_policy,
             critic_transfer=critic_transfer,
         )
+    if method.mixes:
+        return mixed(base, pretrained)
     if method.becomes == "sac":
         return iql_to_sac(pretrained, config)
     if method.balances:

@@ -10,8 +10,6 @@ One update takes critics, temperature and actor in SAC's order, the authors' cod
 thousand steps are left out.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -25,8 +23,8 @@ from rpex_jax.agents.cql_ensemble import (
 )
 from rpex_jax.agents.critics import descend, target_step, td_target
 from rpex_jax.agents.sac import SACState
-from rpex_jax.optimizers import adam_init, adam_step, copied
-from rpex_jax.types import Array, Key, Spec, Transition
+from rpex_jax.optimizers import adam_init, copied
+from rpex_jax.types import Key, Spec, Transition
 
 
 def fine_tuned(pretrained: SACState, config: CQLEnsembleConfig) -> SACState:
@@ -68,39 +66,15 @@ def critic_step(
     return descend(state, loss_fn, config)
 
 
-def actor_step(
-    key: Key, state: SACState, observations: Array, config: CQLEnsembleConfig
-) -> tuple[SACState, dict]:
-    """Temperature first, then mean(T log pi(a | s) - Q(s, a)) with the members' Q."""
-
-    def loss_fn(params: Any):
-        distribution = apply_policies(params, observations, config)
-        actions, log_prob = distribution.sample_and_log_prob(key)
-        q = action_value(state, observations, actions, config)
-        heated, metrics = sac.temperature_step(
-            state, jax.lax.stop_gradient(log_prob), actions.shape[-1], config
-        )
-        temperature = jnp.exp(heated.log_temperature)
-        metrics["actor/entropy"] = -log_prob.mean()
-        return (temperature * log_prob - q).mean(), (heated, metrics)
-
-    (loss, (state, metrics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-        state.actor
-    )
-    actor, optimizer = adam_step(
-        gradients, state.actor_optimizer, state.actor, config.learning_rate
-    )
-    state = state._replace(actor=actor, actor_optimizer=optimizer)
-    return state, metrics | {"actor/loss": loss}
-
-
 def update(
     key: Key, state: SACState, batch: Transition, config: CQLEnsembleConfig
 ) -> tuple[SACState, dict]:
     """One update on a batch."""
     key_critic, key_actor = jax.random.split(key)
     state, critic_metrics = critic_step(key_critic, state, batch, config)
-    state, actor_metrics = actor_step(key_actor, state, batch.observations, config)
+    state, actor_metrics = sac.actor_step(
+        key_actor, state, batch.observations, config, apply_policies, action_value
+    )
     return target_step(state, config), critic_metrics | actor_metrics
 
 

@@ -132,9 +132,10 @@ def online_phase(
     """Online training of a group.
 
     Returns:
-      `start(pretrained, runs, data)`, which also puts `prefill` rows of the data set
-      into the replay and collects `warmup` steps without learning, by the agent or with
-      "uniform" `warmup_actions`,
+      `start(pretrained, runs, data, members)`, which also puts `prefill` rows of the
+      data set into the replay and collects `warmup` steps without learning, by the
+      agent or with "uniform" `warmup_actions`; `members` are the frozen policies of
+      sets, [runs, K - 1, ...], or None for the pretrained one;
       `chunk(states, statistics, runs, data) -> (states, metrics)` and
       `evaluate(states, statistics, runs) -> returns [runs, num_episodes]`; `chunk`
       takes its states over. `pretrained` are offline states.
@@ -162,7 +163,7 @@ def online_phase(
         update_over_runs(agent), num_steps, updates_per_step, curriculum_episodes
     )
 
-    def start(pretrained, run, data):
+    def start(pretrained, run, data, members):
         agent_state = start_agent(
             method,
             base,
@@ -170,6 +171,7 @@ def online_phase(
             env.spec,
             pretrained.agent,
             run.agent,
+            members=members,
             online_policy=online_policy,
             critic_transfer=critic_transfer,
         )
@@ -188,8 +190,12 @@ def online_phase(
     def evaluate_state(state, statistics, run):
         return evaluate(state.agent, statistics, run, state.step)
 
+    def start_runs(pretrained, runs, data, members=None):
+        of_run = jax.vmap(start, in_axes=(0, 0, None, 0))
+        return of_run(pretrained, runs, data, members)
+
     return Phase(
-        start=jax.jit(jax.vmap(start, in_axes=(0, 0, None))),
+        start=jax.jit(start_runs),
         chunk=jax.jit(jax.vmap(chunk, in_axes=(0, 0, 0, None)), donate_argnums=0),
         evaluate=jax.jit(jax.vmap(evaluate_state)),
     )

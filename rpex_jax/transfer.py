@@ -5,12 +5,16 @@
 | TD3+BC | TD3 | `td3_bc_to_td3` |
 | IQL, RIQL | SAC | `iql_to_sac` |
 | IQL, RIQL | a policy set (PEX, RPEX) | `expansion.expand` |
+| a policy of IQL's | one that sees other statistics | `restandardised` |
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from rpex_jax.agents import iql, sac, td3
+from rpex_jax.data.statistics import ObservationStatistics
 from rpex_jax.optimizers import adam_init
 
 
@@ -73,3 +77,26 @@ def iql_to_sac(pretrained: iql.IQLState, config: sac.SACConfig) -> sac.SACState:
         actor_optimizer=adam_init(actor),
         target_critic=pretrained.target_critic,
     )
+
+
+def restandardised(
+    policy: Any, own: ObservationStatistics, seen: ObservationStatistics
+) -> Any:
+    """The same policy for observations that are standardised by other statistics.
+
+    With x = z seen.std + seen.mean, its first layer takes (x - own.mean) / own.std.
+
+    Args:
+      policy: parameters of IQL's or RIQL's policy.
+      own: what it was trained with.
+      seen: what its observations will be standardised with.
+
+    Returns:
+      Parameters whose policy agrees on raw observations.
+    """
+    inner = policy["params"]
+    first = inner["MLP_0"]["Dense_0"]
+    kernel = first["kernel"] * (seen.std / own.std)[:, None]
+    bias = first["bias"] + ((seen.mean - own.mean) / own.std) @ first["kernel"]
+    trunk = inner["MLP_0"] | {"Dense_0": {"kernel": kernel, "bias": bias}}
+    return policy | {"params": inner | {"MLP_0": trunk}}

@@ -12,6 +12,7 @@ from rpex_jax.behavior_transfer import BTConfig
 from rpex_jax.expansion import ExpansionConfig
 from rpex_jax.jsrl import JSRLConfig
 from rpex_jax.methods import METHODS, online_agent, start_agent
+from rpex_jax.value_mix import ValueMixConfig
 from tests.agents.test_agents import SPEC, random_state
 
 KEY = jax.random.key(9)
@@ -25,6 +26,8 @@ def configs(method):
         return base, ExpansionConfig(base=base)
     if method.guided:
         return base, {"jsrl": JSRLConfig, "bt": BTConfig}[method.guided](base)
+    if method.mixes:
+        return base, ValueMixConfig(base)
     if method.becomes:
         config = CONFIGS[method.becomes]
         return base, config(hidden_dims=(8, 8), num_critics=base.num_critics)
@@ -71,12 +74,13 @@ def test_who_learns_online():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_name_the_agents_they_can_follow(name):
-    """Sets and SAC are made from agents with a V network, Off2On from an ensemble; the
-    rest from any agent."""
+    """Sets, mixes and SAC are made from agents with a V network, Off2On from an
+    ensemble; the rest from any agent."""
     method = METHODS[name]
     with_value = {
         base for base, agent in AGENTS.items() if agent.critic_update is not None
     }
-    wanted = with_value if method.expands or method.becomes else set(AGENTS)
+    needs_value = method.expands or method.becomes or method.mixes
+    wanted = with_value if needs_value else set(AGENTS)
     wanted = {"cql_ensemble"} if method.balances else wanted
     assert set(method.bases) == wanted

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from rpex_jax import sweep, transfer
-from rpex_jax.agents import AGENTS, CONFIGS, sac, td3
+from rpex_jax.agents import AGENTS, CONFIGS, iql, sac, td3
 from rpex_jax.agents.critics import apply_critics
 from rpex_jax.agents.sac import SACConfig
+from rpex_jax.data.statistics import ObservationStatistics, standardise
 from tests.agents.test_agents import SPEC, random_batch, random_state
 
 CONFIG = {"hidden_dims": (8, 8)}
@@ -147,3 +148,27 @@ def test_td3_keeps_networks_and_targets_and_learns_on():
     after, metrics = jax.jit(td3.update)(KEY, new, batches, config)
     chex.assert_tree_all_finite((after, metrics))
     chex.assert_trees_all_equal_shapes_and_dtypes(after, old)
+
+
+def test_a_policy_agrees_under_other_statistics():
+    """On raw observations, though it sees them scaled and moved otherwise."""
+    state, config = pretrained("iql")
+    rng = np.random.default_rng(0)
+    own, seen = (
+        ObservationStatistics(
+            jnp.asarray(rng.normal(size=SPEC.observation_dim), jnp.float32),
+            jnp.asarray(rng.uniform(0.5, 3.0, SPEC.observation_dim), jnp.float32),
+        )
+        for _ in range(2)
+    )
+    raw = BATCH.observations * 2.0 + 1.0
+    moved = transfer.restandardised(state.actor, own, seen)
+    chex.assert_trees_all_equal_shapes_and_dtypes(moved, state.actor)
+    expected, ours = (
+        iql.apply_policy(actor, standardise(raw, statistics), config)
+        for actor, statistics in ((state.actor, own), (moved, seen))
+    )
+    np.testing.assert_allclose(ours.mean, expected.mean, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(ours.log_std, expected.log_std)
+    unmoved = iql.apply_policy(state.actor, standardise(raw, seen), config)
+    assert abs(unmoved.mean - expected.mean).max() > 0.05

@@ -88,6 +88,13 @@ def default_config() -> ConfigDict:
     config.expansion.offline_action = "mode"  # or "sample"
     config.expansion.online_policy = "fresh"  # or "copied"
     config.expansion.critic_transfer = "full"  # or "target": IQL-RPEX as released
+    config.expansion.num_policies = 2  # K; all but one are frozen
+    config.expansion.members = "snapshots"  # of pretraining, if K > 2; or "seeds"
+    config.expansion.temperature_rate = 0.0  # how fast lambda adapts; 0: not at all
+    config.expansion.target_entropy = 0.5  # that it adapts to; 1: all members alike
+
+    config.mix = ConfigDict()  # of the method of that name
+    config.mix.weight = 0.5  # of the pretrained value functions
 
     config.jsrl = ConfigDict()  # of the method of that name; how long the guide acts
     config.jsrl.schedule = "linear"  # "random"

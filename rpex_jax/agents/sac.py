@@ -4,6 +4,7 @@ One update, in the order of d3rlpy's sac_impl.py: critics, temperature, actor wi
 new temperature, target critics.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -152,11 +153,24 @@ def temperature_step(
 
 
 def actor_step(
-    key: Key, state: SACState, observations: Array, config: SACConfig
+    key: Key,
+    state: SACState,
+    observations: Array,
+    config: SACConfig,
+    apply_policy: Callable[..., TanhGaussian] = apply_policy,
+    action_value: Callable[..., Array] = action_value,
 ) -> tuple[SACState, dict]:
     """Temperature first, then mean(T log pi(a | s) - min_k Q_k(s, a)), equation 9.
 
     Both take the same sample, so the temperature steps inside the loss.
+
+    Args:
+      key: of the sample.
+      state: what is updated.
+      observations: [batch, observation_dim].
+      config: of the agent.
+      apply_policy: `(parameters, observations, config) -> pi`.
+      action_value: `(state, observations, actions, config) -> [batch]`.
     """
 
     def loss_fn(params):

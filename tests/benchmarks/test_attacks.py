@@ -82,3 +82,11 @@ def test_scores_of_bounds():
     assert f"| Hopper-v4 | medium 0 | 0.2 | {cell} | {cell} | {cell} |" in (
         attack_bound.table([row])
     )
+
+
+def test_generations_to_a_return():
+    """The first that is as low; the start is none; a return never found has none."""
+    history = [5.0, 3.0, 3.0, 1.0]
+    goals = (6.0, 3.0, 2.0, 0.5)
+    found = [attack_cost.generations_to(goal, history) for goal in goals]
+    assert found == [0, 1, 3, None]

@@ -2,7 +2,9 @@
 
 import json
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
@@ -10,7 +12,7 @@ import scipy.stats
 from experiments import measure, policies, study
 from experiments import sweep as program
 from experiments.settings import ConfigError
-from rpex_jax import sweep
+from rpex_jax import checkpoints, sweep
 from rpex_jax.data.statistics import standardise
 from tests import diagnostic
 from tests.experiments.tiny import tiny_config, write_data
@@ -20,11 +22,12 @@ SAMPLES = 400
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """PEX and RPEX, on clean data: the folder, its data, its groups and what is
-    measured of them."""
+    """PEX and RPEX of three policies, on clean data: the folder, its data, its groups
+    and what is measured of them."""
     folder = tmp_path_factory.mktemp("measure")
     write_data(folder / "data.npz", observation_dim=1, action_dim=1)
-    config = tiny_config(folder / "data.npz", chunks=1).unlock()
+    config = tiny_config(folder / "data.npz", chunks=2).unlock()
+    config.expansion.num_policies = 3
     config.sweep.corruption = ("clean",)
     config.evaluation.episodes = 1
     with pytest.MonkeyPatch.context() as patch:
@@ -93,11 +96,24 @@ def test_selection_is_measured_where_there_is_one(finished):
     assert pex.numbers["selection/correction_size"] == 0.0
     assert rpex.numbers["selection/correction_size"] > 0.0
     for run in (pex, rpex):
-        shares = [run.numbers[f"selection/share_{i}"] for i in range(2)]
+        shares = [run.numbers[f"selection/share_{i}"] for i in range(3)]
         np.testing.assert_allclose(sum(shares), 1.0, rtol=1e-6)
-        assert shares[1] == run.numbers["selection/online_share"]
-        assert 1.0 <= run.numbers["selection/effective_members"] <= 2.0
+        assert shares[2] == run.numbers["selection/online_share"]
+        assert 1.0 <= run.numbers["selection/effective_members"] <= 3.0
         assert run.after.sum() == run.before.sum() == SAMPLES
+
+
+def test_earlier_policies_are_in_the_set(finished):
+    """One from the middle of pretraining and that from its end; they differ."""
+    out, _, (pretrained, online), _ = finished
+    like = pretrained.states.actor
+    middle = checkpoints.restore(out / "snapshots" / "offline-0", 1, like)
+    for place, expected in enumerate((middle, like)):
+        found = jax.tree.map(lambda x, i=place: x[:, i], online.states.members)
+        of_both = jax.tree.map(lambda x: jnp.concatenate([x, x]), expected)
+        chex.assert_trees_all_equal(found, of_both)
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(middle, like)
 
 
 def test_what_is_written(finished, tmp_path):

@@ -57,6 +57,6 @@ def on_a_diagnostic_environment() -> None:
 if __name__ == "__main__":
     data, out, chunks, *resume = sys.argv[1:]
     on_a_diagnostic_environment()
-    sweep.run_study(
-        tiny_config(Path(data), int(chunks)), Path(out), resume=bool(resume)
-    )
+    config = tiny_config(Path(data), int(chunks)).unlock()
+    config.expansion.num_policies = 3  # the first is from the middle of pretraining
+    sweep.run_study(config.lock(), Path(out), resume=bool(resume))

@@ -163,7 +163,7 @@ def make_agent(case):
         kappa=float(stored["kappa"]),
         inv_temperature=float(stored["inv_temperature"]),
     )
-    return set_over(family), config, PolicySetState(members, state)
+    return set_over(family), config, PolicySetState(members, state, jnp.zeros(()))
 
 
 def rows_at(case, step):

@@ -1,6 +1,7 @@
 """The online chunk: what acts, what is stored, what is learned from, in what order."""
 
 import functools
+import re
 
 import chex
 import jax
@@ -461,3 +462,28 @@ def test_rewards_are_stored_in_their_unit_and_logged_raw():
     np.testing.assert_array_equal(stored(plain).rewards, [0, 1, 0, 1])
     np.testing.assert_array_equal(stored(scaled).rewards, [-1, 2, -1, 2])
     assert told["episode/return"] == also_told["episode/return"] == 1
+
+
+@pytest.mark.parametrize("num_runs", [1, 2])
+def test_no_step_copies_the_replay(num_runs):
+    """A chunk's time must not grow with the capacity: 27 ms a step at a million."""
+    capacity, agent = 4321, AGENTS["iql"]
+    buffer = make_buffer(capacity, BATCH)
+    runs = sweep.stack([make_run(seed, IQL, **CLEAN) for seed in range(num_runs)])
+
+    def start(run):
+        state = agent.init(jax.random.key(5), PAID.spec, run.agent)
+        return online.start(state, PAID, buffer, run)
+
+    chunk = jax.vmap(
+        online.make_chunk(
+            agent, PAID, buffer, num_steps=8, updates_per_step=1, num_offline=0
+        ),
+        (0, None, 0, None),
+    )
+    states = jax.eval_shape(jax.vmap(start), runs)
+    program = jax.jit(chunk, donate_argnums=0).lower(states, STATISTICS, runs, DATA)
+    copies = re.findall(
+        rf"= \w+\[\d+,{capacity}[^ ]* copy\(", program.compile().as_text()
+    )
+    assert not copies
