@@ -355,22 +355,21 @@ def test_temperature_adapts_to_the_entropy_it_is_told(pretrained):
     start = grow(base, state, config)
     q = jnp.asarray(np.random.default_rng(0).normal(size=(64, 4)))
     for initial in (3.0, 0.01):
-        config = config.replace(inv_temperature=initial)
-        after = jax.lax.fori_loop(
-            0,
-            300,
-            lambda _, s: adapted(s, inv_temperature(s, config) * q, config),
-            start,
-        )
-        p = jax.nn.softmax(np.asarray(inv_temperature(after, config)) * q)
+        told = config.replace(inv_temperature=initial)
+
+        def once(_, state, told=told):
+            return adapted(state, inv_temperature(state, told) * q, told)
+
+        after = jax.lax.fori_loop(0, 300, once, start)
+        p = jax.nn.softmax(inv_temperature(after, told) * q)
         entropy = scipy.stats.entropy(np.asarray(p, np.float64), base=4, axis=-1)
         np.testing.assert_allclose(entropy.mean(), 0.6, atol=1e-3)
-        fixed = adapted(start, initial * q, config.replace(temperature_rate=0.0))
-        assert float(inv_temperature(fixed, config)) == np.float32(initial)
+        fixed = adapted(start, initial * q, told.replace(temperature_rate=0.0))
+        assert float(inv_temperature(fixed, told)) == np.float32(initial)
     alike = jax.lax.fori_loop(
         0, 300, lambda _, s: adapted(s, jnp.zeros((8, 2)), config), start
     )
-    np.testing.assert_allclose(inv_temperature(alike, config), 10.0, rtol=1e-5)
+    np.testing.assert_allclose(inv_temperature(alike, config), 3000.0, rtol=1e-5)
 
 
 def test_the_adapted_temperature_is_what_selects(pretrained):

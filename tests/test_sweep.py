@@ -1,5 +1,6 @@
 """Grids, groups and stacks; and that a run's place in a batch is of no consequence."""
 
+import collections
 import functools
 
 import chex
@@ -12,10 +13,18 @@ from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.agents.iql import IQLConfig
 from rpex_jax.agents.riql import RIQLConfig
+from rpex_jax.attacks.corruption import ELEMENTS
 from rpex_jax.expansion import ExpansionConfig
 from rpex_jax.methods import METHODS
 from tests import diagnostic
-from tests.training.problems import BATCH, HIDDEN, make_data, make_run, with_true_flags
+from tests.training.problems import (
+    BATCH,
+    HIDDEN,
+    glass_agent,
+    make_data,
+    make_run,
+    with_true_flags,
+)
 
 # A batch of another size may add in another order; some twenty Adam steps at rate 1e-2
 # turn a last-bit difference of a gradient into some 1e-6 of a weight of order 1.
@@ -167,6 +176,54 @@ def test_pex_and_rpex_share_a_program():
     assert [f._cache_size() for p in (offline, online) for f in p] == before
     pex, rpex = METHODS["pex"], METHODS["rpex"]
     assert pex == rpex._replace(corrects=False) and rpex.corrects
+
+
+def test_four_elements_and_their_seeds_are_traced_once():
+    """Twelve runs, one program a phase; other seeds and rates trace nothing more."""
+    traces = collections.Counter()
+
+    def update(key, state, batch, config):
+        traces["update"] += 1
+        means = jax.tree.map(jnp.mean, batch._replace(terminations=0.0))
+        return state + 1, {"seen": sum(means)}
+
+    agent = glass_agent()._replace(update=update, restart=lambda state: state)
+    numbers = dict(batch_size=BATCH, num_episodes=2)
+    offline = sweep.offline_phase(agent, ENV, num_updates=5, **numbers)
+    online = sweep.online_phase(
+        agent,
+        METHODS["direct"],
+        ENV,
+        num_offline=8,
+        capacity=16,
+        warmup=8,
+        num_steps=5,
+        updates_per_step=1,
+        **numbers,
+    )
+
+    def train(rate, seeds):
+        runs = sweep.stack(
+            [
+                make_run(seed, 0.0, (element,), (element,), rate)
+                for element in ELEMENTS
+                for seed in seeds
+            ]
+        )
+        state = offline.start(runs, DATA)
+        for _ in range(2):
+            state, _ = offline.chunk(state, runs, DATA)
+        after = online.start(state, runs, DATA)
+        for _ in range(2):
+            after, metrics = online.chunk(after, state.statistics, runs, DATA)
+        return metrics["seen"]
+
+    train(0.5, (0, 1, 2))
+    before, programs = traces["update"], [offline.chunk, online.chunk, online.start]
+    seen = np.asarray(train(0.25, (7, 8, 9)))
+    assert traces["update"] == before
+    assert [program._cache_size() for program in programs] == [1, 1, 1]
+    assert len(set(seen.tolist())) == 12
 
 
 def test_rpex_without_its_correction_is_pex():
