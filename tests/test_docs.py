@@ -1,9 +1,14 @@
 """The snippets of the documentation run as they stand, in order, page by page."""
 
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+
+import rpex_jax
+from experiments.configs.default import default_config
+from experiments.settings import flatten
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -31,3 +36,17 @@ def test_snippets_run(page, tmp_path, monkeypatch):
             (tmp_path / title).write_text(snippet)
         else:
             exec(compile(snippet, page, "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", ["rpex", "pex", "riql"])
+def test_functions_that_are_named_exist(page):
+    """`agents.iql.actor_step` and the like, below `rpex_jax`, or a setting's key."""
+    modules = {module.name for module in pkgutil.iter_modules(rpex_jax.__path__)}
+    settings = {key for key, _ in flatten(default_config())}
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    names = re.findall(r"`(\w+(?:\.\w+)+)(?:[=(][^`]*)?`", text)
+    ours = [name for name in names if name.split(".")[0] in modules]
+    assert ours
+    for name in ours:
+        if name not in settings and not name.endswith(".py"):
+            pkgutil.resolve_name(f"rpex_jax.{name}")
