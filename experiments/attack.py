@@ -33,6 +33,7 @@ from experiments.command_line import (
 from experiments.configs import attack as defaults
 from experiments.films import check_video, film, nth_run
 from experiments.inspection import CHECKPOINT, EPISODES, RUN, VIDEO, Row
+from experiments.labels import label_cells, label_names
 from experiments.policies import Policies
 from experiments.settings import ConfigError
 from rpex_jax import results
@@ -167,10 +168,10 @@ def attack_set(
 
 def report(found: list[Found]) -> str:
     """The worst perturbation of every run, in Markdown."""
-    names = inspection.label_names(found)
+    names = label_names(found)
     lines = [
         [
-            *inspection.label_cells(of_run.labels, names),
+            *label_cells(of_run.labels, names),
             f"{of_run.returns[of_run.worst]:.1f}",
             ", ".join(f"{scale:+.3f}" for scale in of_run.vectors[of_run.worst]),
         ]

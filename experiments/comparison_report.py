@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import comparison_plots as plots
-from experiments import figures
+from experiments import figures, measured
 from experiments.comparison_results import (
     Curve,
     Progress,
@@ -72,6 +72,7 @@ def blocks(folder: Path, config: dict) -> tuple[list[Block], list[Block]]:
         further.append(bars(base, methods, corruptions, unit, folder / "figures"))
     further += logged(of_bases, corruptions, folder / "figures")
     further += pretraining(config, rows, unit, folder / "figures")
+    further += policies(folder / "measures")
     return report, [*further, *provenance(folder, config)]
 
 
@@ -273,6 +274,20 @@ def pretraining(config: dict, rows: list[dict], unit: str, folder: Path) -> list
         {base: line.colour for base, line in lines.items()},
     )
     return [Heading("Pretraining"), figure]
+
+
+def policies(folder: Path) -> list[Block]:
+    """What `experiments.measure` found of them, if it was run."""
+    runs = measured.read(folder)
+    if not runs:
+        return []
+    caption = "Actions at the data's states, each dimension, all seeds: grey before"
+    return [
+        Heading("Policies"),
+        Table(*measured.table(runs)),
+        measured.ABOUT,
+        Figure(f"{caption}, red after online training", folder / "actions.png"),
+    ]
 
 
 def provenance(folder: Path, config: dict) -> list[Block]:

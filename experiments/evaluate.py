@@ -28,6 +28,7 @@ from experiments.command_line import OUT, cache_compilations, fail
 from experiments.configs import attack
 from experiments.films import check_video, film, nth_run
 from experiments.inspection import EPISODES, RUN, VIDEO, Row
+from experiments.labels import label_cells, label_names
 from experiments.policies import Policies
 from experiments.progress import progress_bar
 from experiments.settings import ConfigError, check_name
@@ -161,11 +162,11 @@ def evaluate(
 def report(env_name: str, rows: list[Row]) -> str:
     """The table of runs and, where a run has several seeds, the one over seeds."""
     text = inspection.table(env_name, rows)
-    names = [name for name in inspection.label_names(rows) if name != "seed"]
+    names = [name for name in label_names(rows) if name != "seed"]
     over_seeds = sweep.group_by(
         rows,
         lambda row: (
-            *inspection.label_cells(row.labels, names),
+            *label_cells(row.labels, names),
             *inspection.condition_cells(row),
         ),
     )

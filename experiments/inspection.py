@@ -10,6 +10,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments import policies
+from experiments.labels import label_cells, label_names
 from experiments.policies import Policies
 from experiments.settings import ConfigError
 from rpex_jax import results, sweep
@@ -78,16 +79,6 @@ def rows_under(
         Row(group.labels[i], condition, bounds[i], steps[i], returns[i])
         for i in range(count)
     ]
-
-
-def label_names(rows: list[Row]) -> list[str]:
-    """The labels that any run has."""
-    return list(dict.fromkeys(name for row in rows for name in row.labels))
-
-
-def label_cells(labels: dict[str, Any], names: list[str]) -> list[str]:
-    """A cell for each name, empty where a run has no such label."""
-    return [str(labels.get(name, "")) for name in names]
 
 
 def condition_cells(row: Row) -> list[str]:

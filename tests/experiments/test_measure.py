@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import measure, policies, study
+from experiments import comparison_report, measure, policies, report, study
+from experiments import measured as measured_runs
 from experiments import sweep as program
 from experiments.settings import ConfigError
 from rpex_jax import checkpoints, sweep
@@ -63,8 +64,8 @@ def test_kurtosis_is_that_of_actions_at_states_of_the_data(finished):
             actions = np.asarray(actions, np.float64)
             expected = scipy.stats.kurtosis(actions).mean()
             np.testing.assert_allclose(run.numbers[name], expected, atol=2e-3)
-            inside = np.clip(actions[:, 0], *measure.EDGES[[0, -1]])
-            binned = np.histogram(inside, measure.EDGES)[0]
+            inside = np.clip(actions[:, 0], *measured_runs.EDGES[[0, -1]])
+            binned = np.histogram(inside, measured_runs.EDGES)[0]
             assert abs(counts[0] - binned).sum() <= 4  # of rounding at an edge
 
 
@@ -121,14 +122,27 @@ def test_what_is_written(finished, tmp_path):
     *_, measured = finished
     runs = [run for group in measured for run in group]
     runs[0].numbers["kurtosis_q_targets"] = np.nan
-    text = measure.table(runs)
-    assert len([line for line in text.splitlines() if line.startswith("| iql")]) == 3
-    measure.write(tmp_path / "new", runs, text)
+    measured_runs.write(tmp_path / "new", runs, {})
     names = sorted(path.name for path in (tmp_path / "new").iterdir())
     assert names == ["actions.png", "measures.json", "measures.md"]
+    text = (tmp_path / "new" / "measures.md").read_text()
+    assert len([line for line in text.splitlines() if line.startswith("| iql")]) == 3
     content = json.loads((tmp_path / "new" / "measures.json").read_text())
     assert content["runs"][0]["kurtosis_q_targets"] is None
     assert content["runs"][2]["kurtosis"] == runs[2].numbers["kurtosis"]
+
+
+def test_the_report_shows_what_was_measured(finished):
+    """Read back from the file, number for number; without it there is no such part."""
+    out, *_, measured = finished
+    assert comparison_report.policies(out / "measures") == []
+    runs = [run for group in measured for run in group]
+    measured_runs.write(out / "measures", runs, {})
+    for ours, theirs in zip(measured_runs.read(out / "measures"), runs, strict=True):
+        np.testing.assert_equal(ours._asdict(), theirs._asdict())
+    report.write(out)
+    page = (out / "report.html").read_text()
+    assert "effective members" in page and "data:image/png;base64," in page
 
 
 def test_a_collection_has_no_data_set_to_act_at(tmp_path):
