@@ -52,6 +52,8 @@ def draw(
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     path.parent.mkdir(exist_ok=True)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, for both files
     for suffix, metadata in {".png": {}, ".pdf": {"CreationDate": None}}.items():
         figure.savefig(path.with_suffix(suffix), dpi=150, metadata=metadata)
     limits = axes[0].get_xlim(), axes[0].get_ylim()

@@ -9,11 +9,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from experiments.settings import ConfigError
+from experiments.configs import collect
+from experiments.configs.default import default_config
+from experiments.settings import ConfigError, flatten
 from rpex_jax import results
 
 PACKAGES = ("jax", "flax", "optax", "mujoco", "gymnasium", "minari", "numpy")
@@ -43,6 +46,37 @@ def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
     versions = provenance(program.name if program else "experiments.sweep")
     results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
     results.write_atomically(saved, text)
+
+
+def read(out: Path) -> ConfigDict:
+    """The config of a sweep's or a collection's folder.
+
+    Raises:
+      ConfigError: there is none, or it is of another version.
+    """
+    saved = out / "config.json"
+    if not saved.is_file():
+        raise ConfigError(
+            f"{out} has no config.json; it must be the folder of a sweep or of a "
+            "collection"
+        )
+    config = ConfigDict(_with_tuples(json.loads(saved.read_text())))
+    expected = default_config() if "sweep" in config else collect.get_config()
+    names = [name for name, _ in flatten(config)]
+    for name, _ in flatten(expected):
+        if name not in names and not name.startswith("corruptions."):
+            raise ConfigError(
+                f"{saved} has no {name!r}; it must be of a sweep or a collection of "
+                "this version"
+            )
+    return config
+
+
+def _with_tuples(saved: Any) -> Any:
+    """JSON has lists where configs have tuples."""
+    if isinstance(saved, dict):
+        return {key: _with_tuples(value) for key, value in saved.items()}
+    return tuple(map(_with_tuples, saved)) if isinstance(saved, list) else saved
 
 
 def provenance(module: str) -> dict:

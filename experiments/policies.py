@@ -1,6 +1,5 @@
 """Trained policies, from the checkpoints of a sweep or of a collection."""
 
-import json
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,12 +8,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from experiments import kinds, study
+from experiments import folders, kinds, study
 from experiments.attack_sets import Target, target_of
-from experiments.configs import collect
-from experiments.configs.default import default_config
 from experiments.policy_sets import repeated
-from experiments.settings import ConfigError, flatten
+from experiments.settings import ConfigError
 from experiments.study import Run, by_pretraining, pretraining_key
 from rpex_jax import checkpoints, sweep
 from rpex_jax.agents import AGENTS
@@ -74,26 +71,11 @@ def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
             "folder of a sweep or of a collection, or in it checkpoints/GROUP or "
             "checkpoints/GROUP/NUMBER"
         )
-    config = ConfigDict(_with_tuples(json.loads((out / "config.json").read_text())))
+    config = folders.read(out)
     is_study = "sweep" in config
-    expected = default_config() if is_study else collect.get_config()
-    names = [name for name, _ in flatten(config)]
-    for name, _ in flatten(expected):
-        if name not in names and not name.startswith("corruptions."):
-            raise ConfigError(
-                f"--checkpoint is {checkpoint}, but {out / 'config.json'} has no "
-                f"{name!r}; it must be of a sweep or a collection of this version"
-            )
     env = study.make_env(config)
     load_group = _load_of_study if is_study else _load_collected
     return env, [load_group(config, env, *group) for group in last.items()]
-
-
-def _with_tuples(saved: Any) -> Any:
-    """JSON has lists where configs have tuples."""
-    if isinstance(saved, dict):
-        return {key: _with_tuples(value) for key, value in saved.items()}
-    return tuple(map(_with_tuples, saved)) if isinstance(saved, list) else saved
 
 
 def _load_collected(

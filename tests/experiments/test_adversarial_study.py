@@ -14,7 +14,7 @@ from rpex_jax import results
 from rpex_jax.attacks.curriculum import Curriculum
 from rpex_jax.data.attack_sets import AttackSetError
 from tests import diagnostic
-from tests.experiments.tiny import write_data
+from tests.experiments.tiny import small_world, write_data
 
 KINDS = "perturbation.kind=none,random,adversarial,pgd"
 
@@ -213,8 +213,7 @@ def finished(tmp_path_factory):
         },
     )
     config.sweep.seed = (0, 1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "make_env", lambda config: diagnostic.target_reward())
+    with small_world():
         program.run_study(config.lock(), folder / "out", resume=False)
         yield folder / "out", config, results.read_rows(folder / "out/chunks.jsonl")
 

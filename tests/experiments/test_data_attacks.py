@@ -6,19 +6,19 @@ import pytest
 
 from experiments import data_attacks, study, sweep
 from experiments.settings import ConfigError
+from rpex_jax import results
 from rpex_jax.data import sources
 from rpex_jax.training import offline
 from rpex_jax.training.offline import put_on_device
 from tests import diagnostic
-from tests.experiments.tiny import tiny_config, write_data
+from tests.experiments.tiny import small_world, tiny_config, write_data
 
 ENV = diagnostic.target_reward()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def world():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "make_env", lambda config: ENV)
+    with small_world():
         yield
 
 
@@ -97,14 +97,17 @@ def test_rows_that_are_hit_move_within_their_bound(data, attacker, tmp_path):
 
 
 def test_a_study_with_adversarial_damage_trains(data, attacker, tmp_path):
-    """From start to report; and a study that goes on searches no second time."""
+    """To the end of every run; and a study that goes on searches no second time."""
     names = ("adversarial-action", "adversarial-reward", "online-adversarial-dynamics")
     config = attacked_config(data, attacker, corruption=names, seed=(0,))
     with config.unlocked():
         config.corruptions["adversarial-action"].settings = ()
     out = tmp_path / "out"
     sweep.run_study(config, out, resume=False)
-    assert "adversarial-action" in (out / "report.md").read_text()
+    rows = results.read_rows(out / "chunks.jsonl")
+    online = [row for row in rows if row["phase"] == "online"]
+    assert {row["corruption"] for row in online} == set(names)
+    assert all(np.isfinite(row["critic/loss"]) for row in rows)
     table = out / "attacks" / "rows.npz"
     before = table.stat().st_mtime_ns
     sweep.run_study(config, out, resume=True)

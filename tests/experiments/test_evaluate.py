@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import evaluate, films, policies, study
+from experiments import evaluate, films, policies
 from experiments import sweep as program
 from experiments.inspection import Row
 from experiments.settings import ConfigError
@@ -19,7 +19,7 @@ from rpex_jax.data.attack_sets import AttackSet, AttackSetError
 from rpex_jax.envs import TASKS, rendering, tasks
 from rpex_jax.training.conditions import CONDITIONS
 from tests import diagnostic
-from tests.experiments.tiny import tiny_config, write_data
+from tests.experiments.tiny import small_world, tiny_config, write_data
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,7 @@ def finished(tmp_path_factory):
     config.evaluation.conditions = CONDITIONS
     config.attack.searches, config.attack.population_size = 2, 4
     config.attack.generations = 1
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "make_env", lambda config: diagnostic.target_reward())
+    with small_world():
         program.run_study(config.lock(), folder / "out", resume=False)
         yield folder / "out", results.read_rows(folder / "out" / "chunks.jsonl")
 

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import comparison_report, measure, policies, report, study
+from experiments import comparison_report, measure, policies, report
 from experiments import measured as measured_runs
 from experiments import sweep as program
 from experiments.settings import ConfigError
 from rpex_jax import checkpoints, sweep
 from rpex_jax.data.statistics import standardise
-from tests import diagnostic
-from tests.experiments.tiny import tiny_config, write_data
+from tests.experiments.tiny import small_world, tiny_config, write_data
 
 SAMPLES = 400
 
@@ -31,8 +30,7 @@ def finished(tmp_path_factory):
     config.expansion.num_policies = 3
     config.sweep.corruption = ("clean",)
     config.evaluation.episodes = 1
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "make_env", lambda config: diagnostic.target_reward())
+    with small_world():
         program.run_study(config.lock(), folder / "out", resume=False)
         _, groups = policies.load(folder / "out")
     data = measure.data_of(folder / "out")

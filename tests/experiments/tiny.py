@@ -1,12 +1,15 @@
 """A study of seconds, and a process that runs it: python -m tests.experiments.tiny."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ml_collections import ConfigDict
 
-from experiments import study, sweep
+from experiments import report, study, sweep
 from experiments.configs.default import default_config
 from tests import diagnostic
 
@@ -49,14 +52,21 @@ def tiny_config(data: Path, chunks: int) -> ConfigDict:
     return config.lock()
 
 
-def on_a_diagnostic_environment() -> None:
-    """Physics is not the point, and the host's is in no compilation cache."""
-    study.make_env = lambda config: diagnostic.target_reward()
+@contextlib.contextmanager
+def small_world() -> Iterator[None]:
+    """Studies on a diagnostic environment, without a report.
+
+    Physics and plots are not the point; the host's is in no compilation cache.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "make_env", lambda config: diagnostic.target_reward())
+        patch.setattr(report, "write", lambda folder: "")
+        yield
 
 
 if __name__ == "__main__":
     data, out, chunks, *resume = sys.argv[1:]
-    on_a_diagnostic_environment()
     config = tiny_config(Path(data), int(chunks)).unlock()
     config.expansion.num_policies = 3  # the first is from the middle of pretraining
-    sweep.run_study(config.lock(), Path(out), resume=bool(resume))
+    with small_world():
+        sweep.run_study(config.lock(), Path(out), resume=bool(resume))
