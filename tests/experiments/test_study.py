@@ -173,6 +173,7 @@ def test_pex_and_rpex_are_one_program():
         {"buffer"},
         {"direct"},
         {"pex", "rpex"},
+        {"mix"},
         {"sac"},
         {"jsrl"},
         {"bt"},
@@ -191,6 +192,10 @@ def test_baselines_are_told_their_numbers():
     assert (jsrl.horizon, jsrl.decay_steps, jsrl.randomness) == (300.0, math.inf, 1.0)
     bt = study.online_run(single(config, method="bt")).agent
     assert (bt.flight_probability, bt.exponent) == (0.2, 2.0)
+    config.mix.weight = 0.2
+    mix = study.online_run(single(config, method="mix")).agent
+    direct = study.online_run(single(config, method="direct")).agent
+    assert mix.weight == 0.2 and mix.base == direct
     off2on = single(config, base="cql_ensemble", method="off2on")
     balance = study.online_run(off2on).balance
     assert (balance.online_share, balance.first_rows) == (0.75, config.online.warmup)
