@@ -99,7 +99,8 @@ def test_rows_that_are_hit_move_within_their_bound(data, attacker, tmp_path):
 def test_a_study_with_adversarial_damage_trains(data, attacker, tmp_path):
     """To the end of every run; and a study that goes on searches no second time."""
     names = ("adversarial-action", "adversarial-reward", "online-adversarial-dynamics")
-    config = attacked_config(data, attacker, corruption=names, seed=(0,))
+    axes = dict(corruption=names, seed=(0,), method=("direct",))
+    config = attacked_config(data, attacker, **axes)
     with config.unlocked():
         config.corruptions["adversarial-action"].settings = ()
     out = tmp_path / "out"

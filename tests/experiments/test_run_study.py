@@ -20,7 +20,7 @@ from rpex_jax.data.dataset import DatasetError
 from tests.experiments.tiny import tiny_config, write_data
 
 ROOT = Path(__file__).parents[2]
-CHUNKS = 8  # of each phase, in the study that is killed
+CHUNKS = 6  # of each phase, in the study that is killed
 RUNS_OFFLINE, RUNS_ONLINE = 2, 4  # two corruptions; times two methods
 NUM_ROWS = CHUNKS * (RUNS_OFFLINE + RUNS_ONLINE)
 METRICS = {"value/loss", "critic/loss", "actor/loss", "wall/chunk"}

@@ -136,6 +136,11 @@ def data_of(problem):
 
 
 ALL = pytest.mark.parametrize("name", AGENT)
+# ten critics take ten times as long; two of the four problems show that they learn
+MOST = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n == "edac" else ()) for n in AGENT],
+)
 
 
 @ALL
@@ -146,7 +151,7 @@ def test_constant_reward_gives_the_values(name):
     np.testing.assert_allclose(found["v"], 1.0, atol=VALUE_ATOL)
 
 
-@ALL
+@MOST
 def test_reward_equal_to_observation_is_read_from_it(name):
     """Q = V = o: the observation reaches the critics and the value."""
     look = trained(name, data_of("observation_reward"))
@@ -156,7 +161,7 @@ def test_reward_equal_to_observation_is_read_from_it(name):
         np.testing.assert_allclose(found["v"], observation, atol=VALUE_ATOL)
 
 
-@ALL
+@MOST
 def test_delayed_reward_is_discounted_once(name):
     """V(1) = 1 and V(0) = gamma: the bootstrap, its discount and its observation.
 
