@@ -1,6 +1,8 @@
 """The folder of a study: what was asked for, and what it ran with."""
 
+import contextlib
 import datetime
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -8,6 +10,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,30 @@ def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
     versions = provenance(program.name if program else "experiments.sweep")
     results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
     results.write_atomically(saved, text)
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keeps other processes of this kind out of a folder that there is.
+
+    The lock is the system's and goes with the process, however that ends.
+
+    Raises:
+      ConfigError: another process is at work there.
+    """
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(folder)
+        raise ConfigError(
+            f"--out is {out}, where another process is at work; wait for its end, or "
+            "take another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(folder)
 
 
 def read(out: Path) -> ConfigDict:

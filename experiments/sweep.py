@@ -4,23 +4,20 @@
       --config.sweep.seed='(0, 1, 2)' --out=runs/quickstart [--resume]
 """
 
-import itertools
-import time
-from collections.abc import Callable
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import jax
-import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from experiments import (
     attack_sets,
     conditions,
     data_attacks,
     folders,
+    interruption,
     policy_sets,
     report,
     settings,
@@ -33,39 +30,19 @@ from experiments.command_line import (
     parse_flags,
     read_config,
 )
+from experiments.groups import offline_group, online_group
 from experiments.progress import progress_bar
-from experiments.study import (
-    OfflineProgram,
-    OnlineProgram,
-    Run,
-    by_pretraining,
-    pretraining_key,
-)
-from rpex_jax import checkpoints, results, sweep
-from rpex_jax.agents import AGENTS
+from experiments.study import Run, by_pretraining, pretraining_key
+from experiments.training import train
+from rpex_jax import sweep
 from rpex_jax.data import sources
 from rpex_jax.data.attack_sets import AttackSetError
 from rpex_jax.data.dataset import DatasetError
 from rpex_jax.envs import Env
-from rpex_jax.methods import METHODS, online_agent
+from rpex_jax.methods import METHODS
 from rpex_jax.training.offline import OfflineData, put_on_device
 
 _RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
-
-
-class Group(NamedTuple):
-    """Runs that train as one program, bound to their configs and data."""
-
-    name: str  # of its checkpoints and rows
-    phase: str  # "offline" or "online"
-    labels: list[dict]  # per run
-    first_step: int  # before the first chunk
-    chunk_steps: int
-    num_chunks: int
-    start: Callable[[], Any]
-    chunk: Callable[[Any], tuple[Any, dict]]
-    evaluate: Callable[[Any], dict]  # name -> returns [runs, episodes]
-    snapshots: frozenset[int] = frozenset()  # chunks after which policies are kept
 
 
 def main(argv: list[str]) -> None:
@@ -75,10 +52,30 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     study_name = Path(flags.FLAGS["config"].config_filename).stem
     out = Path(OUT.value or f"runs/{study_name}")
-    try:
+    with errors_in_a_line(out):
         run_study(config, out, resume=_RESUME.value)
+
+
+@contextlib.contextmanager
+def errors_in_a_line(out: Path) -> Iterator[None]:
+    """Ends the program with a sentence and an exit code, where a user can do something.
+
+    Wrong settings and files end it with 2, a signal with 128 and its number.
+    """
+    try:
+        yield
     except (settings.ConfigError, DatasetError, AttackSetError) as error:
         fail(error)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        place = error.filename or out
+        fail(f"{place}: {error.strerror}; what was saved is whole, --resume goes on")
+    except interruption.Interrupted as stopped:
+        print(
+            f"{stopped}: stopped after a whole chunk; the same command with --resume "
+            "goes on",
+            file=sys.stderr,
+        )
+        sys.exit(stopped.exit_code)
 
 
 def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
@@ -86,6 +83,7 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
 
     Raises:
       ConfigError, DatasetError, AttackSetError: before anything is compiled.
+      Interrupted: a signal came; the folder is at a whole chunk.
     """
     runs = study.expand_grid(config)
     env = study.make_env(config)
@@ -104,9 +102,31 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     if config.note:
         print(f"Note: {config.note}.")
     cache_compilations()
-    data = put_on_device(dataset, unit)
-    data = data_attacks.with_attacks(data, out, runs, attacker)
+    with folders.locked(out), interruption.deferred() as check:
+        data = put_on_device(dataset, unit)
+        data = data_attacks.with_attacks(data, out, runs, attacker)
+        train_study(config, out, env, runs, data, check)
+        print(report.write(out))
 
+
+def train_study(
+    config: ConfigDict,
+    out: Path,
+    env: Env,
+    runs: list[Run],
+    data: OfflineData,
+    check: Callable[[], None],
+) -> None:
+    """Pretraining, attacks on its policies, then all that goes on online.
+
+    Args:
+      config: the study's.
+      out: its folder.
+      env: where it trains.
+      runs: its grid.
+      data: the clean data set.
+      check: as of `training.train`.
+    """
     # Methods that start from the same pretraining share it.
     starting = by_pretraining(runs)
     numbers = {key: number for number, key in enumerate(starting)}
@@ -126,7 +146,7 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
                 data,
             )
             trained_together[group.name] = keys
-            states = train(group, out, env, config.evaluation.every, bar)
+            states = train(group, out, env, config.evaluation.every, bar, check)
             pretrained |= {key: sweep.take(states, i) for i, key in enumerate(keys)}
 
     attack_sets.find(out, env, runs, numbers, pretrained)
@@ -152,169 +172,7 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
                 data,
                 out,
             )
-            train(group, out, env, config.evaluation.every, bar)
-    print(report.write(out))
-
-
-def offline_group(
-    name: str,
-    program: OfflineProgram,
-    starting: list[list[Run]],
-    numbers: list[int],
-    env: Env,
-    data: OfflineData,
-) -> Group:
-    """The pretrainings of one program; `starting` are the runs that start from each."""
-    members = [from_it[0] for from_it in starting]
-    phase = sweep.offline_phase(
-        AGENTS[program.base],
-        env,
-        batch_size=program.batch_size,
-        num_updates=program.chunk,
-        num_episodes=members[0].config.evaluation.episodes,
-    )
-    runs = sweep.stack([study.offline_run(run) for run in members])
-    labels = [
-        {name: run.labels[name] for name in ("base", "corruption", "seed")}
-        | {"pretraining": number}
-        for run, number in zip(members, numbers, strict=True)
-    ]
-    return Group(
-        name=name,
-        phase="offline",
-        labels=labels,
-        first_step=0,
-        chunk_steps=program.chunk,
-        num_chunks=program.steps // program.chunk,
-        start=lambda: phase.start(runs, data),
-        chunk=lambda state: phase.chunk(state, runs, data),
-        evaluate=lambda state: {"returns": phase.evaluate(state, runs)},
-        snapshots=policy_sets.snapshot_chunks(itertools.chain(*starting)),
-    )
-
-
-def online_group(
-    name: str,
-    program: OnlineProgram,
-    members: list[Run],
-    numbers: list[int],
-    pretrained: Any,
-    frozen: Any,
-    env: Env,
-    data: OfflineData,
-    out: Path,
-) -> Group:
-    """The online runs of one program.
-
-    `pretrained` has their run axis, and so has `frozen`, the members of larger sets.
-    """
-    prefill = round(program.prefill * len(data.transitions.rewards))
-    phase = sweep.online_phase(
-        AGENTS[program.base],
-        program.method,
-        env,
-        batch_size=program.batch_size,
-        num_offline=program.num_offline,
-        capacity=program.capacity,
-        warmup=program.warmup,
-        num_steps=program.chunk,
-        updates_per_step=program.updates_per_step,
-        num_episodes=members[0].config.evaluation.episodes,
-        online_policy=program.online_policy,
-        critic_transfer=program.critic_transfer,
-        warmup_actions=program.warmup_actions,
-        prefill=prefill,
-        curriculum_episodes=program.curriculum_episodes,
-    )
-    runs = sweep.stack(
-        [
-            attack_sets.online_run(run, out, env, number)
-            for run, number in zip(members, numbers, strict=True)
-        ]
-    )
-    evaluate = conditions.make_evaluate(
-        online_agent(program.method, AGENTS[program.base]), env, members
-    )
-    attacked = conditions.attacked(out, env, members, numbers, pretrained)
-    labels = [
-        run.labels | {"pretraining": number}
-        for run, number in zip(members, numbers, strict=True)
-    ]
-    statistics = pretrained.statistics
-    return Group(
-        name=name,
-        phase="online",
-        labels=labels,
-        first_step=program.warmup,
-        chunk_steps=program.chunk,
-        num_chunks=(program.steps - program.warmup) // program.chunk,
-        start=lambda: phase.start(pretrained, runs, data, frozen),
-        chunk=lambda state: phase.chunk(state, statistics, runs, data),
-        evaluate=lambda state: evaluate(
-            state.agent, statistics, runs, state.step, attacked
-        ),
-    )
-
-
-def train(group: Group, out: Path, env: Env, evaluate_every: int, bar: tqdm) -> Any:
-    """Trains a group to its end, from its last checkpoint if it has one.
-
-    Rows are written before the checkpoint that covers them, and rows beyond the
-    checkpoint are dropped on the way in: a kill at any moment costs the chunk in
-    flight, and no row is lost or doubled.
-    """
-    folder, rows_file = out / "checkpoints" / group.name, out / "chunks.jsonl"
-    done = checkpoints.latest(folder) or 0
-    results.keep_rows(
-        rows_file, lambda row: row["group"] != group.name or row["chunk"] <= done
-    )
-    if done:
-        state = checkpoints.restore(folder, done, jax.eval_shape(group.start))
-    else:
-        state = jax.block_until_ready(group.start())
-    bar.update((group.first_step + done * group.chunk_steps) * len(group.labels))
-    for chunk in range(done + 1, group.num_chunks + 1):
-        started = time.perf_counter()
-        state, metrics = jax.block_until_ready(group.chunk(state))
-        trained = time.perf_counter()
-        returns = {}
-        if chunk % evaluate_every == 0 or chunk == group.num_chunks:
-            returns = jax.tree.map(
-                lambda x: np.asarray(x, np.float64), group.evaluate(state)
-            )
-            score = report.as_scores(env.name, returns["returns"]).mean()
-            bar.set_postfix(score=f"{score:.1f}")
-        wall = {
-            "wall/chunk": trained - started,  # the first one compiles
-            "wall/evaluation": time.perf_counter() - trained,
-        }
-        step = group.first_step + chunk * group.chunk_steps
-        place = {"group": group.name, "phase": group.phase}
-        place |= {"chunk": chunk, "step": step}
-        results.append_rows(
-            rows_file, tidy_rows(group.labels, place, metrics, returns, wall)
-        )
-        if chunk in group.snapshots:
-            policy_sets.save_snapshot(out, group.name, chunk, state.agent.actor)
-        checkpoints.save(folder, chunk, state)
-        bar.update(group.chunk_steps * len(group.labels))
-    return state
-
-
-def tidy_rows(
-    labels: list[dict],
-    place: dict,
-    metrics: dict[str, jax.Array],
-    returns: dict[str, np.ndarray],
-    wall: dict,
-) -> list[dict]:
-    """A row a run: labels, place, metrics [runs], returns [runs, episodes], seconds."""
-    values = metrics | returns
-    values = {name: np.asarray(of_runs).tolist() for name, of_runs in values.items()}
-    return [
-        label | place | {name: of_runs[i] for name, of_runs in values.items()} | wall
-        for i, label in enumerate(labels)
-    ]
+            train(group, out, env, config.evaluation.every, bar, check)
 
 
 if __name__ == "__main__":

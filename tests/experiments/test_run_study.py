@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import report
+from experiments import folders, report
 from experiments import sweep as program
 from experiments.settings import ConfigError
-from rpex_jax import results
+from rpex_jax import checkpoints, results
 from rpex_jax.data.dataset import DatasetError
 from tests.experiments.tiny import tiny_config, write_data
 
@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 CHUNKS = 6  # of each phase, in the study that is killed
 RUNS_OFFLINE, RUNS_ONLINE = 2, 4  # two corruptions; times two methods
 NUM_ROWS = CHUNKS * (RUNS_OFFLINE + RUNS_ONLINE)
+GOES_ON = "stopped after a whole chunk; the same command with --resume goes on\n"
+GROUPS = ("offline-0", "online-0")
 METRICS = {"value/loss", "critic/loss", "actor/loss", "wall/chunk"}
 
 
@@ -180,7 +182,7 @@ def unbroken(tmp_path_factory):
 
 
 def test_a_killed_study_goes_on_as_if_nothing_had_happened(unbroken, tmp_path):
-    """kill -9 and --resume, three times: the same rows to the last digit.
+    """kill -9 and --resume, twice, and once SIGTERM: the same rows to the last digit.
 
     Once while pretraining, once online and once at any moment. No row is lost or
     doubled, so the states that were restored are the states that were lost.
@@ -190,17 +192,22 @@ def test_a_killed_study_goes_on_as_if_nothing_had_happened(unbroken, tmp_path):
     any_moment = random.randrange(NUM_ROWS - 5 * RUNS_ONLINE)
     online = CHUNKS * RUNS_OFFLINE + 3 * RUNS_ONLINE
     moments = sorted([3 * RUNS_OFFLINE, any_moment, online])
-    for moment in moments:
+    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]
+    for moment, number in zip(moments, signals, strict=True):
         resume = ["--resume"] if out.exists() else []
-        kill(start(data, out, *resume), out, moment)
+        end(start(data, out, *resume), out, moment, number)
     again = finish(start(data, out, "--resume"), out)
     assert len(again) == len(expected), f"killed at rows {moments}"
     for ours, theirs in zip(again, expected, strict=True):
         assert ours == theirs, f"killed at rows {moments}"
 
 
-def kill(process: subprocess.Popen, out: Path, count: int) -> None:
-    """Kills a study as soon as it has `count` rows and some of its own."""
+def end(process: subprocess.Popen, out: Path, count: int, number: int) -> None:
+    """Ends a study as soon as it has `count` rows and some of its own.
+
+    SIGKILL ends it somewhere in a chunk. SIGTERM lets it finish and save the chunk, and
+    it says how to go on.
+    """
     file, deadline = out / "chunks.jsonl", time.monotonic() + 300
     count = max(count, len(results.read_rows(file)) + 1)
     while process.poll() is None and time.monotonic() < deadline:
@@ -208,9 +215,43 @@ def kill(process: subprocess.Popen, out: Path, count: int) -> None:
             break
         time.sleep(0.002)
     time.sleep(random.uniform(0, 0.05))  # somewhere in the chunk after
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, out.with_suffix(".log").read_text()
+    process.send_signal(number)
+    code, log = process.wait(), out.with_suffix(".log").read_text()
+    if number == signal.SIGTERM:
+        assert code == 128 + signal.SIGTERM, log
+        assert log.endswith("SIGTERM: " + GOES_ON)
+        rows = results.read_rows(file)
+        saved = {
+            name: checkpoints.latest(out / "checkpoints" / name) for name in GROUPS
+        }
+        assert all(row["chunk"] <= saved[row["group"]] for row in rows)
+    else:
+        assert code == -signal.SIGKILL, log
     assert len(results.read_rows(file)) < NUM_ROWS
+
+
+# Who else is there
+
+
+def test_two_processes_do_not_share_a_folder(hopper):
+    """The second is told; what is there stays."""
+    out, rows, config = hopper
+    with folders.locked(out):
+        with pytest.raises(ConfigError, match="where another process is at work"):
+            program.run_study(config, out, resume=True)
+    assert results.read_rows(out / "chunks.jsonl") == rows
+
+
+def test_a_place_that_cannot_be_written_is_one_line(hopper, capsys):
+    """Exit code 2, the place and the system's reason."""
+    out, _, config = hopper
+    place = out / "report.md" / "below"  # a file is no folder
+    with pytest.raises(SystemExit) as stopped, program.errors_in_a_line(place):
+        program.run_study(config, place, resume=False)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {place}: Not a directory; ")
+    assert error.count("\n") == 1
 
 
 # The command line

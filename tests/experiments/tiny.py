@@ -68,5 +68,5 @@ if __name__ == "__main__":
     data, out, chunks, *resume = sys.argv[1:]
     config = tiny_config(Path(data), int(chunks)).unlock()
     config.expansion.num_policies = 3  # the first is from the middle of pretraining
-    with small_world():
+    with small_world(), sweep.errors_in_a_line(Path(out)):
         sweep.run_study(config.lock(), Path(out), resume=bool(resume))
