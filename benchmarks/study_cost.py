@@ -7,6 +7,7 @@ second. Episodes of evaluations count as of full length.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 from benchmarks import steps
 from benchmarks.updates import flops_per_update
 from experiments import study
+from experiments.policy_sets import repeated
 from experiments.study import Run, by_pretraining, offline_program, online_program
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
@@ -135,8 +137,12 @@ def online_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
         num_episodes=1,
     )
     runs = sweep.stack([study.online_run(run) for run in members])
+    frozen = None
+    if program.method.expands:
+        of_run = partial(repeated, num_policies=program.num_policies)
+        frozen = jax.vmap(of_run)(pretrained.agent.actor)
     cost = _timed(
-        phase.start(pretrained, runs, data),
+        phase.start(pretrained, runs, data, frozen),
         lambda state: phase.chunk(state, pretrained.statistics, runs, data),
         members,
     )

@@ -74,8 +74,11 @@ def gather(
         return None
     found = []
     for run in members:
-        of_run = _seeds if run.config.expansion.members == "seeds" else _snapshots
-        found.append(sweep.stack(of_run(out, run, runs, pretrained, groups)))
+        if run.config.expansion.members == "seeds":
+            of_run = _of_seeds(run, runs, pretrained)
+        else:
+            of_run = _of_snapshots(out, run, pretrained, groups)
+        found.append(sweep.stack(of_run))
     return sweep.stack(found)
 
 
@@ -84,28 +87,33 @@ def repeated(policy: Any, num_policies: int) -> Any:
     return jax.tree.map(lambda x: jnp.stack([x] * (num_policies - 1)), policy)
 
 
-def _seeds(out, run, runs, pretrained, groups) -> list[Any]:
+def _of_seeds(
+    run: Run, runs: list[Run], pretrained: dict[Hashable, OfflineState]
+) -> list[Any]:
     own = pretrained[pretraining_key(run)]
-    others = [
-        pretrained[pretraining_key(other)]
-        for other in _siblings(run, runs)[: run.config.expansion.num_policies - 1]
-    ]
+    alike = _siblings(run, runs)[: run.config.expansion.num_policies - 1]
+    others = [pretrained[pretraining_key(other)] for other in alike]
     return [
         restandardised(other.agent.actor, other.statistics, own.statistics)
         for other in others
     ]
 
 
-def _snapshots(out, run, runs, pretrained, groups) -> list[Any]:
+def _of_snapshots(
+    out: Path,
+    run: Run,
+    pretrained: dict[Hashable, OfflineState],
+    groups: dict[str, list[Hashable]],
+) -> list[Any]:
     key = pretraining_key(run)
     name, keys = next((name, keys) for name, keys in groups.items() if key in keys)
     like = sweep.stack([pretrained[other].agent.actor for other in keys])
-    restored = [
+    earlier = [
         checkpoints.restore(out / "snapshots" / name, chunk, like)
         for chunk in _chunks(run)[:-1]
     ]
-    earlier = [sweep.take(policies, keys.index(key)) for policies in restored]
-    return [*earlier, pretrained[key].agent.actor]
+    of_run = [sweep.take(policies, keys.index(key)) for policies in earlier]
+    return [*of_run, pretrained[key].agent.actor]
 
 
 def _has_more(run: Run) -> bool:
