@@ -54,6 +54,7 @@ def blocks(folder: Path, config: dict) -> tuple[list[Block], list[Block]]:
     curves = online_curves(config, rows)
     unit = "D4RL score" if scores.has_reference(config["env"]) else "return"
     report = introduction(config, progress(config, rows), unit)
+    report += failed(rows)
     of_bases = {
         base: {method: runs for (b, method), runs in curves.items() if b == base}
         for base in config["sweep"]["base"]
@@ -98,6 +99,19 @@ def introduction(config: dict, done: Progress, unit: str) -> list[Block]:
         f"{config['online']['steps']:,} online steps a run."
     )
     return text
+
+
+def failed(rows: list[dict]) -> list[Block]:
+    """How many runs have numbers that are not finite, and why."""
+    last = {row["group"]: row["chunk"] for row in rows}
+    causes = [
+        row["failed"]
+        for row in rows
+        if "failed" in row and row["chunk"] == last[row["group"]]
+    ]
+    if not causes:
+        return []
+    return [f"**Failed:** {len(causes)} runs; the first: {causes[0]}."]
 
 
 def comparison_table(

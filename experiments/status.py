@@ -4,7 +4,7 @@
 
 A line for each group of runs that is one program, in the order of training: chunks
 done, the latest score, steps a second over the last chunks, time left. Under it what is
-left in all, when the last row was written, and runs whose numbers are not finite.
+left in all, when the last row was written, and the runs that have failed.
 """
 
 import datetime
@@ -24,8 +24,7 @@ from rpex_jax import results, sweep
 from rpex_jax.methods import METHODS
 
 RECENT = 3  # chunks that tell the rate; the first one compiles
-# of a row, what tells nothing of the run itself
-PLACE = ("group", "phase", "chunk", "step", "pretraining")
+NAMES = ("base", "method", "corruption", "seed")  # of a run that has failed
 
 
 class Progress(NamedTuple):
@@ -150,25 +149,14 @@ def _summary(out: Path, groups: list[Progress], now: float) -> str:
 
 
 def _failures(rows: list[dict]) -> list[str]:
-    """A line for each run with a number that is not finite, at its first such row."""
-    found: dict[tuple, str] = {}
+    """A line for each run that has failed."""
+    lines = {}
     for row in rows:
-        broken = [
-            name
-            for name, value in row.items()
-            # no episode ended in a chunk: its mean return is nothing
-            if name != "episode/return"
-            and (value is None or (isinstance(value, list) and None in value))
-        ]
-        labels = [
-            f"{name} {value}"
-            for name, value in row.items()
-            if name not in PLACE and isinstance(value, str | int) and "/" not in name
-        ]
-        if broken:
-            text = f"{' '.join(labels)}: {', '.join(broken)} at step {row['step']}"
-            found.setdefault((row["group"], *labels), f"not finite: {text}")
-    return ["\n".join(found.values())] if found else []
+        if "failed" in row:
+            names = [name for name in NAMES if name in row]
+            labels = ", ".join(f"{name} {row[name]}" for name in names)
+            lines[f"failed: {row['group']}, {labels}: {row['failed']}"] = None
+    return ["\n".join(lines)] if lines else []
 
 
 def _number(value: float) -> str:

@@ -28,7 +28,8 @@ def train(
 
     Rows are written before the checkpoint that covers them, and rows beyond the
     checkpoint are dropped on the way in: a kill at any moment costs the chunk in
-    flight, and no row is lost or doubled.
+    flight, and no row is lost or doubled. A run with a number that is not finite has
+    failed: its rows say so from then on, and the other runs know nothing of it.
 
     Args:
       group: what is trained.
@@ -43,6 +44,7 @@ def train(
     results.keep_rows(
         rows_file, lambda row: row["group"] != group.name or row["chunk"] <= done
     )
+    failed = failures(group, results.read_rows(rows_file))
     if done:
         state = checkpoints.restore(folder, done, jax.eval_shape(group.start))
     else:
@@ -66,15 +68,41 @@ def train(
         step = group.first_step + chunk * group.chunk_steps
         place = {"group": group.name, "phase": group.phase}
         place |= {"chunk": chunk, "step": step}
-        results.append_rows(
-            rows_file, tidy_rows(group.labels, place, metrics, returns, wall)
-        )
+        rows = tidy_rows(group.labels, place, metrics, returns, wall)
+        for run, row in enumerate(rows):
+            if run not in failed and (name := not_finite(row)):
+                failed[run] = f"{name} is not finite at step {step}"
+                bar.write(f"{group.labels[run]}: {failed[run]}; the others go on")
+            if run in failed:
+                row["failed"] = failed[run]
+        results.append_rows(rows_file, rows)
         if chunk in group.snapshots:
             policy_sets.save_snapshot(out, group.name, chunk, state.agent.actor)
         checkpoints.save(folder, chunk, state)
         bar.update(group.chunk_steps * len(group.labels))
         check()
     return state
+
+
+def failures(group: Group, rows: list[dict]) -> dict[int, str]:
+    """Which runs of a group have failed so far, by their place, and by what."""
+    return {
+        run: row["failed"]
+        for row in rows
+        if row["group"] == group.name and "failed" in row
+        for run, labels in enumerate(group.labels)
+        if labels.items() <= row.items()
+    }
+
+
+def not_finite(row: dict) -> str:
+    """The first number of a row that is NaN or infinite, or nothing."""
+    for name, value in row.items():
+        # where no episode ended in a chunk there is no mean of their returns
+        is_number = isinstance(value, float | list) and name != "episode/return"
+        if is_number and not np.isfinite(value).all():
+            return name
+    return ""
 
 
 def tidy_rows(

@@ -64,13 +64,14 @@ def make_rows() -> list[dict]:
     for step in (1_000, 2_000):
         for run in runs:
             mean = score("offline", run["corruption"], run["seed"], 0)
-            place = {"phase": "offline", "step": step}
+            place = {"phase": "offline", "step": step, "group": "o", "chunk": step}
             rows.append(run | place | {"returns": returns(mean - 2_000 + step)})
     for step in (4_000, 6_000, 8_000, 10_000):
         for method in METHODS[1:]:
             for run in runs:
                 mean = score(method, run["corruption"], run["seed"], step)
                 row = run | {"method": method, "phase": "online", "step": step}
+                row |= {"group": method, "chunk": step}
                 if method != "direct":
                     row |= {"selection/online_share": 0.25, "critic/loss": 1.0}
                 rows.append(row | {"returns": returns(mean)})
@@ -270,6 +271,7 @@ def test_a_running_study_says_how_far_it_is(tmp_path):
     for row in rows:
         if row.get("method") == "pex" and row["pretraining"] == 4:
             row |= {"returns": [None, None], "selection/online_share": None}
+            row |= {"failed": "returns"}
     folder = record(tmp_path / "out", make_config(), rows)
     report.write(folder)
     text = (folder / "report.md").read_text()
@@ -283,6 +285,7 @@ def test_a_running_study_says_how_far_it_is(tmp_path):
     assert finals["pex"][0] == "13.0 -> 23.0 ± 1.7" and "nan" in finals["pex"][1]
     assert statistics["pex"][1] == "nan [nan, nan]"
     assert statistics["direct"][1].startswith("33.5 ")
+    assert "**Failed:** 1 runs; the first: returns." in text
     page_of(folder)
 
 

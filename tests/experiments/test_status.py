@@ -46,7 +46,7 @@ def record(tmp_path, online_chunks, broken=()):
                 returns = [30.0 + chunk, 40.0 + chunk] if chunk % 2 == 0 else None
                 row = rows_of("online", labels | {"method": method}, chunk, returns)
                 if (corruption, method) in broken and chunk >= 2:
-                    row |= {"critic/loss": None, "returns": [None, 1.0]}
+                    row |= {"critic/loss": None, "failed": "critic/loss is not"}
                 rows.append(row)
     (tmp_path / "config.json").write_text(json.dumps(config().to_dict()))
     results.append_rows(tmp_path / "chunks.jsonl", rows)
@@ -67,7 +67,7 @@ def test_a_running_sweep(tmp_path):
         ["online-0", "iql pex, rpex", "4", "3 of 5", "37.0", "20.0", "0:00:08"],
     ]
     assert "1 of 2 groups are done; time left 0:00:08; last row written 0:01:15" in text
-    assert "not finite" not in text
+    assert "failed" not in text
 
 
 def test_a_sweep_that_has_only_compiled_says_no_rate(tmp_path):
@@ -85,9 +85,10 @@ def test_a_sweep_before_its_first_row(tmp_path):
 def test_a_run_that_diverged_is_named_once(tmp_path):
     record(tmp_path, online_chunks=4, broken={("reward", "rpex")})
     lines = status.status(tmp_path, NOW).splitlines()
-    [line] = [line for line in lines if line.startswith("not finite")]
-    assert "corruption reward" in line and "method rpex" in line
-    assert line.endswith("critic/loss, returns at step 200")
+    assert [line for line in lines if line.startswith("failed")] == [
+        "failed: online-0, base iql, method rpex, corruption reward, seed 0: "
+        "critic/loss is not"
+    ]
 
 
 def test_what_is_no_sweep(tmp_path):

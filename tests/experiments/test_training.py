@@ -1,0 +1,87 @@
+"""The loop round chunks, on a group whose numbers are made up."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.groups import Group
+from experiments.progress import progress_bar
+from experiments.training import train
+from rpex_jax import results
+from tests import diagnostic
+
+ENV = diagnostic.target_reward()
+CHUNKS = 4
+
+
+class Killed(Exception):
+    pass
+
+
+def group(diverges=2):
+    """Two runs that count; the second one's loss is NaN in one chunk alone."""
+
+    def chunk(state):
+        count = state["count"] + 1
+        loss = jnp.where(count == diverges, jnp.array([0.5, jnp.nan]), 0.5)
+        nothing_ended = jnp.full(2, jnp.nan)
+        return {"count": count}, {"critic/loss": loss, "episode/return": nothing_ended}
+
+    return Group(
+        name="online-0",
+        phase="online",
+        labels=[{"method": "pex", "seed": 0}, {"method": "pex", "seed": 1}],
+        first_step=5,
+        chunk_steps=10,
+        num_chunks=CHUNKS,
+        start=lambda: {"count": jnp.zeros((), jnp.int32)},
+        chunk=chunk,
+        evaluate=lambda state: {"returns": np.array([[1.0, 2.0], [3.0, 4.0]])},
+    )
+
+
+def run(out, group, check=lambda: None):
+    out.mkdir(exist_ok=True)
+    with progress_bar("test", 1, "step") as bar:
+        train(group, out, ENV, 2, bar, check)
+    return results.read_rows(out / "chunks.jsonl")
+
+
+def test_a_run_that_fails_is_marked_and_the_others_go_on(tmp_path, capsys):
+    """From that chunk to the end, with the first cause; told once."""
+    rows = run(tmp_path, group())
+    assert len(rows) == 2 * CHUNKS
+    for row in rows:
+        expected = None
+        if row["seed"] == 1 and row["chunk"] >= 2:
+            expected = "critic/loss is not finite at step 25"
+        assert row.get("failed") == expected
+    assert rows[3]["critic/loss"] is None and rows[5]["critic/loss"] == 0.5
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("critic/loss is not finite at step 25") == 1
+
+
+def test_a_resumed_study_remembers_who_failed(tmp_path):
+    """Stopped after the third chunk; the same rows in the end."""
+    calls = []
+
+    def check():
+        calls.append(None)
+        if len(calls) == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path / "again", group(), check)
+    again, whole = run(tmp_path / "again", group()), run(tmp_path / "whole", group())
+    assert len(calls) == 3
+    for ours, theirs in zip(again, whole, strict=True):
+        for row in (ours, theirs):
+            del row["wall/chunk"], row["wall/evaluation"]
+        assert ours == theirs
+
+
+def test_evaluations_come_with_their_chunks(tmp_path):
+    """Every second chunk, and the last one."""
+    rows = run(tmp_path, group(diverges=-1)._replace(num_chunks=3))
+    assert ["returns" in row for row in rows] == [False] * 2 + [True] * 4
+    assert not any("failed" in row for row in rows)
