@@ -36,7 +36,11 @@ SWEPT = {
     "sac": {"entropy_per_dimension": (-2.0, 0.0), "discount": (0.5, 0.999)},
     "edac": {"eta": (0.0, 5.0), "discount": (0.5, 0.999)},
     "cql": {"penalty": (0.0, 10.0), "policy_learning_rate": (1e-5, 1e-3)},
-    "rpex_iql": {"kappa": (0.0, 1.0), "inv_temperature": (0.1, 10.0)},
+    "rpex_iql": {
+        "kappa": (0.0, 1.0),
+        "inv_temperature": (0.1, 10.0),
+        "temperature_rate": (0.0, 1.0),
+    },
     "rpex_riql": {"kappa": (0.0, 1.0), "inv_temperature": (0.1, 10.0)},
 }
 
@@ -99,7 +103,14 @@ def pick(tree, i):
     return jax.tree.map(lambda x: x[i], tree)
 
 
-@pytest.fixture(scope="module", params=sorted(SWEPT))
+# a set over RIQL is the same program round another base
+PARAMS = [
+    pytest.param(name, marks=pytest.mark.slow if name == "rpex_riql" else ())
+    for name in sorted(SWEPT)
+]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def setting(request):
     """Name, agent, config, jitted init and update, shared to compile each once."""
     agent, config = agent_and_config(request.param)

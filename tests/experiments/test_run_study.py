@@ -20,7 +20,7 @@ from rpex_jax.data.dataset import DatasetError
 from tests.experiments.tiny import tiny_config, write_data
 
 ROOT = Path(__file__).parents[2]
-CHUNKS = 6  # of each phase, in the study that is killed
+CHUNKS = 6  # of each phase, in the study that is stopped
 RUNS_OFFLINE, RUNS_ONLINE = 2, 4  # two corruptions; times two methods
 NUM_ROWS = CHUNKS * (RUNS_OFFLINE + RUNS_ONLINE)
 GOES_ON = "stopped after a whole chunk; the same command with --resume goes on\n"
@@ -144,10 +144,12 @@ def test_a_study_that_cannot_run_leaves_no_folder(hopper, tmp_path, edit, error,
     assert not (tmp_path / "out").exists()
 
 
-# A study that is killed, in processes of its own
+# A study that is stopped, in processes of its own
 
 
-def start(data: Path, out: Path, *resume: str) -> subprocess.Popen:
+def start(
+    data: Path, out: Path, *resume: str, chunks: int = CHUNKS
+) -> subprocess.Popen:
     environment = os.environ | {
         "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles twice as fast
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
@@ -156,7 +158,7 @@ def start(data: Path, out: Path, *resume: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "tests.experiments.tiny"]
     with open(out.with_suffix(".log"), "a") as log:  # a full pipe would block it
         return subprocess.Popen(
-            [*command, str(data), str(out), str(CHUNKS), *resume],
+            [*command, str(data), str(out), str(chunks), *resume],
             cwd=ROOT,
             env=environment,
             stdout=log,
@@ -172,62 +174,70 @@ def finish(process: subprocess.Popen, out: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    """The study's data and its rows when nothing happens to it."""
-    folder = tmp_path_factory.mktemp("killed")
-    write_data(folder / "data.npz", observation_dim=1, action_dim=1)
-    rows = finish(start(folder / "data.npz", folder / "out"), folder / "out")
-    assert len(rows) == NUM_ROWS
-    return folder / "data.npz", rows
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("killed") / "data.npz"
+    write_data(path, observation_dim=1, action_dim=1)
+    return path
 
 
-def test_a_killed_study_goes_on_as_if_nothing_had_happened(unbroken, tmp_path):
-    """kill -9 and --resume, twice, and once SIGTERM: the same rows to the last digit.
-
-    Once while pretraining, once online and once at any moment. No row is lost or
-    doubled, so the states that were restored are the states that were lost.
-    """
-    data, expected = unbroken
+def test_a_stopped_study_goes_on_as_if_nothing_had_happened(data, tmp_path):
+    """kill -9 while pretraining, SIGTERM online, and --resume: the same rows to the
+    last digit, so the states that were restored are the states that were lost."""
+    expected = finish(start(data, tmp_path / "whole"), tmp_path / "whole")
+    assert len(expected) == NUM_ROWS
     out = tmp_path / "out"
-    any_moment = random.randrange(NUM_ROWS - 5 * RUNS_ONLINE)
-    online = CHUNKS * RUNS_OFFLINE + 3 * RUNS_ONLINE
-    moments = sorted([3 * RUNS_OFFLINE, any_moment, online])
-    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]
-    for moment, number in zip(moments, signals, strict=True):
-        resume = ["--resume"] if out.exists() else []
-        end(start(data, out, *resume), out, moment, number)
-    again = finish(start(data, out, "--resume"), out)
-    assert len(again) == len(expected), f"killed at rows {moments}"
-    for ours, theirs in zip(again, expected, strict=True):
-        assert ours == theirs, f"killed at rows {moments}"
+    process = start(data, out)
+    wait_for_rows(process, out, 3 * RUNS_OFFLINE)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, out.with_suffix(".log").read_text()
+
+    process = start(data, out, "--resume")
+    wait_for_rows(process, out, CHUNKS * RUNS_OFFLINE + RUNS_ONLINE)
+    process.terminate()  # this one finishes and saves its chunk, and says how to go on
+    code, log = process.wait(), out.with_suffix(".log").read_text()
+    assert code == 128 + signal.SIGTERM, log
+    assert log.endswith("SIGTERM: " + GOES_ON)
+    rows, folder = results.read_rows(out / "chunks.jsonl"), out / "checkpoints"
+    saved = {name: checkpoints.latest(folder / name) for name in GROUPS}
+    assert all(row["chunk"] <= saved[row["group"]] for row in rows)
+    assert len(rows) < NUM_ROWS
+    assert finish(start(data, out, "--resume"), out) == expected
 
 
-def end(process: subprocess.Popen, out: Path, count: int, number: int) -> None:
-    """Ends a study as soon as it has `count` rows and some of its own.
-
-    SIGKILL ends it somewhere in a chunk. SIGTERM lets it finish and save the chunk, and
-    it says how to go on.
-    """
-    file, deadline = out / "chunks.jsonl", time.monotonic() + 300
-    count = max(count, len(results.read_rows(file)) + 1)
+def wait_for_rows(process: subprocess.Popen, out: Path, count: int) -> None:
+    """Until there are so many, and a little longer: somewhere in the chunk after."""
+    deadline = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < deadline:
-        if len(results.read_rows(file)) >= count:
+        if len(results.read_rows(out / "chunks.jsonl")) >= count:
             break
         time.sleep(0.002)
-    time.sleep(random.uniform(0, 0.05))  # somewhere in the chunk after
-    process.send_signal(number)
-    code, log = process.wait(), out.with_suffix(".log").read_text()
-    if number == signal.SIGTERM:
-        assert code == 128 + signal.SIGTERM, log
-        assert log.endswith("SIGTERM: " + GOES_ON)
-        rows = results.read_rows(file)
-        saved = {
-            name: checkpoints.latest(out / "checkpoints" / name) for name in GROUPS
-        }
-        assert all(row["chunk"] <= saved[row["group"]] for row in rows)
-    else:
-        assert code == -signal.SIGKILL, log
-    assert len(results.read_rows(file)) < NUM_ROWS
+    time.sleep(random.uniform(0, 0.05))
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_any_moment(data, tmp_path):
+    """Also while it starts, restores, saves and writes: in the end the same rows, and
+    nothing half written is left."""
+    chunks, kills = 60, 0
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    expected = finish(start(data, whole, chunks=chunks), whole)
+    rng = random.Random(0)
+    while kills < 50:
+        resume = ["--resume"] if (out / "config.json").exists() else []
+        process = start(data, out, *resume, chunks=chunks)
+        before = len(results.read_rows(out / "chunks.jsonl"))
+        if rng.random() < 0.8:  # else while it starts
+            wait_for_rows(process, out, before + rng.randrange(1, 6))
+        time.sleep(rng.uniform(0, 0.5))
+        assert process.poll() is None, "it ended before it was killed often enough"
+        process.kill()
+        process.wait()
+        kills += 1
+        rows = len(results.read_rows(out / "chunks.jsonl"))
+        print(f"kill {kills}: {before} -> {rows} of {len(expected)} rows", flush=True)
+    assert finish(start(data, out, "--resume", chunks=chunks), out) == expected
+    left = [path.name for path in out.rglob("*") if "tmp" in path.name]
+    assert not left
 
 
 # Who else is there
