@@ -24,7 +24,7 @@ from rpex_jax.data.dataset import DatasetError
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     out = Path(OUT.value or "runs/adversarial")
     try:
         # All of them first: a mistake in the last must not show after hours.

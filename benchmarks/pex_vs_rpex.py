@@ -81,7 +81,7 @@ Cells = dict[tuple[str, str, str, str], Cell]  # (task, element, base, method)
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     out = Path(OUT.value or "runs/pex-vs-rpex")
     try:
         configs = make_configs(

@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
     config = read_config()
     out = Path(OUT.value or "runs/collect")
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     try:
         made = collect(
             config,

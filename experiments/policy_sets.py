@@ -5,7 +5,8 @@ which they are: "snapshots" of the run's pretraining, evenly apart, its end the 
 the pretrained policies of several "seeds", the run's own first.
 """
 
-from collections.abc import Hashable, Iterable
+import functools
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,18 @@ def gather(
     """
     if not _has_more(members[0]):
         return None
+
+    @functools.cache
+    def snapshot(name: str, chunk: int) -> Any:
+        like = sweep.stack([pretrained[key].agent.actor for key in groups[name]])
+        return checkpoints.restore(out / "snapshots" / name, chunk, like)
+
     found = []
     for run in members:
         if run.config.expansion.members == "seeds":
             of_run = _of_seeds(run, runs, pretrained)
         else:
-            of_run = _of_snapshots(out, run, pretrained, groups)
+            of_run = _of_snapshots(run, snapshot, pretrained, groups)
         found.append(sweep.stack(of_run))
     return sweep.stack(found)
 
@@ -100,20 +107,16 @@ def _of_seeds(
 
 
 def _of_snapshots(
-    out: Path,
     run: Run,
+    snapshot: Callable[[str, int], Any],
     pretrained: dict[Hashable, OfflineState],
     groups: dict[str, list[Hashable]],
 ) -> list[Any]:
     key = pretraining_key(run)
-    name, keys = next((name, keys) for name, keys in groups.items() if key in keys)
-    like = sweep.stack([pretrained[other].agent.actor for other in keys])
-    earlier = [
-        checkpoints.restore(out / "snapshots" / name, chunk, like)
-        for chunk in _chunks(run)[:-1]
-    ]
-    of_run = [sweep.take(policies, keys.index(key)) for policies in earlier]
-    return [*of_run, pretrained[key].agent.actor]
+    name = next(name for name, keys in groups.items() if key in keys)
+    place = groups[name].index(key)
+    earlier = [sweep.take(snapshot(name, c), place) for c in _chunks(run)[:-1]]
+    return [*earlier, pretrained[key].agent.actor]
 
 
 def _has_more(run: Run) -> bool:
