@@ -15,7 +15,7 @@ from rpex_jax.training.offline import OfflineData
 
 
 class Group(NamedTuple):
-    """What is left to be done with them."""
+    """One such program: its runs' labels, its length and its three functions."""
 
     name: str  # of its checkpoints and rows
     phase: str  # "offline" or "online"

@@ -57,7 +57,9 @@ def make_buffer(capacity: int, batch_size: int) -> Buffer:
         places = jnp.arange(max(num_rows, 2)) % num_rows
         rows = (state.position + places) % capacity
         data = jax.tree.map(
-            lambda x, new: x.at[rows].set(new[places], mode="promise_in_bounds"),
+            lambda x, new: x.at[rows].set(
+                new[places], mode="promise_in_bounds", unique_indices=num_rows > 1
+            ),
             state.data,
             batch,
         )
