@@ -1,7 +1,7 @@
 """Runs that train as one program, bound to their configs, data and environment."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from experiments.study import OfflineProgram, OnlineProgram, Run
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.envs import Env
-from rpex_jax.methods import online_agent
+from rpex_jax.methods import METHODS, online_agent
 from rpex_jax.training.offline import OfflineData
 
 
@@ -27,6 +27,23 @@ class Group(NamedTuple):
     chunk: Callable[[Any], tuple[Any, dict]]
     evaluate: Callable[[Any], dict]  # name -> returns [runs, episodes]
     snapshots: frozenset[int] = frozenset()  # chunks after which policies are kept
+
+
+def offline_programs(
+    starting: Mapping[Hashable, list[Run]],
+) -> dict[OfflineProgram, list[Hashable]]:
+    """Pretrainings by program, in the order of their groups' numbers.
+
+    Args:
+      starting: the runs that start from each, as of `study.by_pretraining`.
+    """
+    return sweep.group_by(starting, lambda key: study.offline_program(starting[key][0]))
+
+
+def online_programs(runs: Iterable[Run]) -> dict[OnlineProgram, list[Run]]:
+    """The runs that learn online, by program, in the order of their groups' numbers."""
+    learners = [run for run in runs if METHODS[run.labels["method"]].learns]
+    return sweep.group_by(learners, study.online_program)
 
 
 def offline_group(

@@ -1,6 +1,6 @@
 """Trained policies, from the checkpoints of a sweep or of a collection."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from experiments import folders, kinds, study
 from experiments.attack_sets import Target, target_of
+from experiments.groups import offline_programs, online_programs
 from experiments.policy_sets import repeated
 from experiments.settings import ConfigError
 from experiments.study import Run, by_pretraining, pretraining_key
@@ -91,19 +92,19 @@ def _load_of_study(config: ConfigDict, env: Env, folder: Path, number: int) -> P
     phase, _, place = folder.name.partition("-")
     members = study.expand_grid(config)
     starts = by_pretraining(members)
-    pretrainings = [group[0] for group in starts.values()]
+    offline = list(offline_programs(starts).values())
     numbers = {key: number for number, key in enumerate(starts)}
     if phase == "offline":
-        members = _groups(pretrainings, study.offline_program)[int(place)]
+        members = [starts[key][0] for key in offline[int(place)]]
         return _load_pretrained(members, env, folder, number, numbers)
-    members = _groups(members, study.online_program)[int(place)]
+    members = list(online_programs(members).values())[int(place)]
     keys = [pretraining_key(run) for run in members]
     pretrained = {}
-    for other, group in enumerate(_groups(pretrainings, study.offline_program)):
-        of_group = [pretraining_key(run) for run in group]
+    for other, of_group in enumerate(offline):
         if set(of_group) & set(keys):
             source = folder.with_name(f"offline-{other}")
             last = max(int(p.name) for p in source.iterdir() if p.name.isdigit())
+            group = [starts[key][0] for key in of_group]
             loaded = _load_pretrained(group, env, source, last, numbers)
             states = OfflineState(loaded.states, loaded.statistics, loaded.step)
             pretrained |= {k: sweep.take(states, i) for i, k in enumerate(of_group)}
@@ -206,8 +207,3 @@ def _restore_offline(
 
     like = jax.eval_shape(jax.vmap(start), runs)
     return checkpoints.restore(folder, number, like)
-
-
-def _groups(runs: list[Run], program: Callable[[Run], Any]) -> list[list[Run]]:
-    """Runs by program, in the order in which a sweep numbers them."""
-    return list(sweep.group_by(runs, program).values())

@@ -17,11 +17,11 @@ import numpy as np
 from absl import app
 
 from experiments import folders, study
+from experiments.groups import offline_programs, online_programs
 from experiments.settings import ConfigError
 from experiments.study import Run, by_pretraining
 from experiments.study_results import as_scores
 from rpex_jax import results, sweep
-from rpex_jax.methods import METHODS
 
 RECENT = 3  # chunks that tell the rate; the first one compiles
 NAMES = ("base", "method", "corruption", "seed")  # of a run that has failed
@@ -85,12 +85,8 @@ def status(out: Path, now: float) -> str:
 
 def progress(runs: list[Run], rows: list[dict], env_name: str) -> list[Progress]:
     """Every group of a study, in the order of training."""
-    starting = by_pretraining(runs)
-    offline = sweep.group_by(
-        starting, lambda key: study.offline_program(starting[key][0])
-    )
-    learners = [run for run in runs if METHODS[run.labels["method"]].learns]
-    online = sweep.group_by(learners, study.online_program)
+    offline = offline_programs(by_pretraining(runs))
+    online = online_programs(runs)
     groups = []
     for number, (program, keys) in enumerate(offline.items()):
         sizes = (len(keys), program.steps, program.chunk)

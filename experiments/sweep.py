@@ -30,7 +30,12 @@ from experiments.command_line import (
     parse_flags,
     read_config,
 )
-from experiments.groups import offline_group, online_group
+from experiments.groups import (
+    offline_group,
+    offline_programs,
+    online_group,
+    online_programs,
+)
 from experiments.progress import progress_bar
 from experiments.study import Run, by_pretraining, pretraining_key
 from experiments.training import train
@@ -39,7 +44,6 @@ from rpex_jax.data import sources
 from rpex_jax.data.attack_sets import AttackSetError
 from rpex_jax.data.dataset import DatasetError
 from rpex_jax.envs import Env
-from rpex_jax.methods import METHODS
 from rpex_jax.training.offline import OfflineData, put_on_device
 
 _RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
@@ -131,9 +135,7 @@ def train_study(
     starting = by_pretraining(runs)
     numbers = {key: number for number, key in enumerate(starting)}
     pretrained, trained_together = {}, {}
-    groups = sweep.group_by(
-        starting, lambda key: study.offline_program(starting[key][0])
-    )
+    groups = offline_programs(starting)
     total = sum(program.steps * len(keys) for program, keys in groups.items())
     with progress_bar("offline", total, "update") as bar:
         for number, (program, keys) in enumerate(groups.items()):
@@ -153,8 +155,7 @@ def train_study(
     if len(config.evaluation.conditions) > 1:
         conditions.evaluate_pretrained(out, env, runs, numbers, pretrained)
 
-    learners = [run for run in runs if METHODS[run.labels["method"]].learns]
-    groups = sweep.group_by(learners, study.online_program)
+    groups = online_programs(runs)
     total = sum(program.steps * len(runs) for program, runs in groups.items())
     # A linear curriculum may wait for what the adaptive ones do.
     order = sorted(enumerate(groups.items()), key=lambda item: item[1][0].calibrated)

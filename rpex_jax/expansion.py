@@ -15,6 +15,7 @@ from flax import struct
 
 from rpex_jax import measures
 from rpex_jax.agents import iql
+from rpex_jax.guided import around
 from rpex_jax.selection import (
     LOGITS,
     WEIGHT_RANGE,
@@ -268,18 +269,7 @@ def policy_set(base: Agent) -> Agent:
         epsilon = config.epsilon if greedy else 1.0
         return choose(base, key, state, observations, config, epsilon).actions
 
-    return Agent(
-        init=init,
-        update=update,
-        act=act,
-        policy=lambda state, observations, config: base.policy(
-            state.base, observations, config.base
-        ),
-        action_value=lambda state, observations, actions, config: base.action_value(
-            state.base, observations, actions, config.base
-        ),
-        state_value=lambda state, observations, config: base.state_value(
-            state.base, observations, config.base
-        ),
-        restart=lambda state: state._replace(base=iql.fresh_optimizers(state.base)),
-    )
+    def restart(state: PolicySetState) -> PolicySetState:
+        return state._replace(base=iql.fresh_optimizers(state.base))
+
+    return around(base)._replace(init=init, update=update, act=act, restart=restart)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from experiments import study
+from experiments import groups, study
 from experiments.configs import default, halfcheetah, quickstart
 from experiments.settings import NAMES, RANGES, ConfigError, flatten
 from experiments.study import by_pretraining, pretraining_key
@@ -178,6 +178,15 @@ def test_pex_and_rpex_are_one_program():
         {"jsrl"},
         {"bt"},
     ]
+
+
+def test_what_does_not_learn_has_no_group_online():
+    """Whoever numbers the groups, a sweep or who loads its policies, skips it."""
+    config = small_grid(method=("offline", "direct"), corruption=("clean",))
+    runs = study.expand_grid(config)
+    [members] = groups.online_programs(runs).values()
+    assert {run.labels["method"] for run in members} == {"direct"}
+    assert len(members) == len(runs) / 2
 
 
 def test_baselines_are_told_their_numbers():
