@@ -17,13 +17,14 @@ from ml_collections import ConfigDict
 from benchmarks import steps
 from benchmarks.updates import flops_per_update
 from experiments import study
+from experiments.groups import online_programs
 from experiments.policy_sets import repeated
 from experiments.study import Run, by_pretraining, offline_program, online_program
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.data.dataset import Dataset
 from rpex_jax.envs import Env
-from rpex_jax.methods import METHODS, online_agent
+from rpex_jax.methods import online_agent
 from rpex_jax.training.offline import OfflineData, put_on_device
 from rpex_jax.types import Spec, Transition
 
@@ -87,11 +88,8 @@ def offline_work(config: ConfigDict, spec: Spec) -> list[Work]:
 
 def online_work(config: ConfigDict, spec: Spec) -> list[Work]:
     """The online programs of a study."""
-    runs = [
-        run for run in study.expand_grid(config) if METHODS[run.labels["method"]].learns
-    ]
     works = []
-    for program, members in sweep.group_by(runs, online_program).items():
+    for program, members in online_programs(study.expand_grid(config)).items():
         agent = online_agent(program.method, AGENTS[program.base])
         told = study.online_run(members[0]).agent
         flops = flops_per_update(agent, told, spec, program.batch_size)
