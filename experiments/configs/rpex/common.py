@@ -47,14 +47,14 @@ PRESETS = {
     "small": Preset(
         note=(
             "reduced budget: networks of half the paper's width, batches of half its "
-            "size, a 66th of its offline updates, a hundredth of its online steps"
+            "size, a 66th of its offline updates, a 166th of its online steps"
         ),
         seeds=3,
         width=128,
         batch_size=128,
         offline_updates=30_000,
         offline_chunk=10_000,
-        online_steps=11_000,
+        online_steps=6_000,
         warmup=1_000,
         online_chunk=1_000,
         episodes=10,
