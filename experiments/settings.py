@@ -13,6 +13,7 @@ from rpex_jax.attacks.differential_evolution import DONORS, OUTSIDE
 from rpex_jax.data import scores
 from rpex_jax.envs import ENGINES
 from rpex_jax.jsrl import SCHEDULES
+from rpex_jax.networks import CRITIC_INITS
 from rpex_jax.selection import LOGITS
 from rpex_jax.training.conditions import CONDITIONS
 
@@ -171,6 +172,7 @@ RANGES |= {
 }
 RANGES["agent.edac.num_critics"] = (2, INFINITY)  # diversity is between critics
 NAMES = {
+    "agent.riql.critic_init": tuple(CRITIC_INITS),
     "study": STUDIES,
     "engine": ("", *ENGINES, "gymnasium"),
     "expansion.ipw_form": tuple(LOGITS),

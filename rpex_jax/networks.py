@@ -58,6 +58,9 @@ def edac_policy(fan_in: int, fan_out: int, is_head: bool) -> tuple[Callable, Cal
     return uniform_within(fan_in**-0.5), nn.initializers.constant(0.1)
 
 
+CRITIC_INITS = {"edac": edac_ensemble, "torch": torch_linear}
+
+
 class MLP(nn.Module):
     """ReLU layers and a linear head: [..., in] -> [..., out_dim]."""
 

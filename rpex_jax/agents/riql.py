@@ -11,7 +11,7 @@ from rpex_jax import losses
 from rpex_jax.agents import iql
 from rpex_jax.agents.critics import apply_critics, fit_critics, td_target
 from rpex_jax.agents.iql import IQLConfig, IQLState
-from rpex_jax.networks import edac_ensemble
+from rpex_jax.networks import CRITIC_INITS
 from rpex_jax.types import Array, Key, Spec, Transition, static
 
 
@@ -22,11 +22,14 @@ class RIQLConfig(IQLConfig):
     sigma: float = 3.0  # knee of the Huber loss at 1 / sigma^2
     quantile: float = 0.1  # RIQL alpha, over the ensemble
     num_critics: int = static(5)
+    # The released code's first layer is small, so that critics learn what actions do
+    # late: some 10 000s of updates on Hopper; "torch" is IQL's.
+    critic_init: str = static("edac")
 
 
 def init(key: Key, spec: Spec, config: RIQLConfig) -> IQLState:
-    """Fresh networks, critics with EDAC's initialiser."""
-    return iql.init(key, spec, config, critic_init=edac_ensemble)
+    """Fresh networks, critics by the config's initialiser."""
+    return iql.init(key, spec, config, CRITIC_INITS[config.critic_init])
 
 
 # RIQLDIRECT keeps the pretrained target critics; IQLDIRECT copies the critics.

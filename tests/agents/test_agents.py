@@ -242,3 +242,18 @@ def test_a_fresh_state_can_be_donated(setting):
         donate_argnums=0,
     )
     chex.assert_tree_all_finite(update(state))
+
+
+def test_riql_may_begin_as_iql_does():
+    """PyTorch's layers are IQL's, bit by bit; the released code's are others."""
+    key = jax.random.key(0)
+    sizes = dict(hidden_dims=(16, 16), num_critics=2)
+    iql = AGENTS["iql"].init(key, SPEC, CONFIGS["iql"](**sizes))
+    riql, released = (
+        AGENTS["riql"].init(key, SPEC, CONFIGS["riql"](**sizes, critic_init=name))
+        for name in ("torch", "edac")
+    )
+    chex.assert_trees_all_equal(riql, iql)
+    chex.assert_trees_all_equal(released.actor, iql.actor)
+    largest = max(np.abs(x).max() for x in jax.tree.leaves(released.critic))
+    assert largest < max(np.abs(x).max() for x in jax.tree.leaves(iql.critic))

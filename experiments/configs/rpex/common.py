@@ -47,7 +47,8 @@ PRESETS = {
     "small": Preset(
         note=(
             "reduced budget: networks of half the paper's width, batches of half its "
-            "size, a 66th of its offline updates, a 166th of its online steps"
+            "size, a 66th of its offline updates, a 166th of its online steps, RIQL's "
+            "critics initialised as IQL's"
         ),
         seeds=3,
         width=128,
@@ -103,6 +104,8 @@ def start(argument: str) -> ConfigDict:
     config.sweep.seed = tuple(range(preset.seeds))
     for agent in config.agent.values():
         agent.hidden_dims = (preset.width,) * len(agent.hidden_dims)
+    if name != "paper":  # with the released code's, RIQL is at a floor for so long
+        config.agent.riql.critic_init = "torch"
     config.offline.steps = preset.offline_updates
     config.offline.chunk = preset.offline_chunk
     config.offline.batch_size = preset.batch_size
