@@ -20,7 +20,6 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from benchmarks.study_cost import estimate
 from benchmarks.study_flags import DATA, PRESET, TASKS, studies
 from experiments import sweep
 from experiments.command_line import OUT, cache_compilations, fail
@@ -28,6 +27,7 @@ from experiments.comparison_report import cell as cell_text
 from experiments.comparison_results import read_curves
 from experiments.configs.rpex import table1
 from experiments.settings import ConfigError, check_name
+from experiments.study_cost import estimate
 from rpex_jax import results
 from rpex_jax.attacks.corruption import ELEMENTS
 from rpex_jax.comparison import (

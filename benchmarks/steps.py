@@ -13,6 +13,7 @@ import mujoco.rollout
 import numpy as np
 
 from benchmarks.timing import best_times
+from experiments.study_cost import random_steps
 from rpex_jax import envs, results
 from rpex_jax.envs import tasks
 
@@ -29,7 +30,7 @@ def measure(name: str, engine: str, count: int, seconds: float) -> dict:
     """
     num_steps = steps_in_scan(engine, count)
     start = time.perf_counter()
-    functions = [scan(name, engine, count, num_steps)]
+    functions = [random_steps(envs.make(name, engine), count, num_steps)]
     compile_seconds = time.perf_counter() - start
     if engine == "mujoco":
         functions.append(raw_rollout(name, count, num_steps))
@@ -52,24 +53,6 @@ def steps_in_scan(engine: str, count: int) -> int:
     if engine == "mjx" and jax.default_backend() == "cpu":
         return max(128 // count, 4)
     return max(2048 // count, 32)
-
-
-def scan(name: str, engine: str, count: int, num_steps: int) -> Callable[[], object]:
-    """So many steps of so many environments, as one compiled program."""
-    env = envs.make(name, engine)
-    states = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), count))
-    shape = (count, env.spec.action_dim)
-
-    def run(states):
-        def body(carry, key):
-            actions = jax.random.uniform(key, shape, minval=-1.0)
-            return jax.vmap(env.step)(carry, actions), None
-
-        keys = jax.random.split(jax.random.key(1), num_steps)
-        return jax.lax.scan(body, states, keys)[0]
-
-    compiled = jax.jit(run).lower(states).compile()
-    return lambda: compiled(states)
 
 
 def raw_rollout(name: str, count: int, num_steps: int) -> Callable[[], None]:

@@ -24,6 +24,7 @@ from rpex_jax.attacks.curriculum import equal_exposure, linear_increment
 from rpex_jax.attacks.differential_evolution import DESettings
 from rpex_jax.data import attack_sets
 from rpex_jax.data.attack_sets import AttackSet
+from rpex_jax.devices import cut, fill, run_mesh
 from rpex_jax.envs import Env
 from rpex_jax.training.attack import best
 from rpex_jax.training.offline import OfflineState
@@ -91,14 +92,16 @@ def search(
       The best of each search, [runs, searches, action_dim], and its mean return,
       [runs, searches], in the episodes of the search.
     """
+    mesh = run_mesh(len(bounds))
     phase = sweep.attack_phase(
         agent,
         env,
         settings(attack),
         num_searches=attack.searches,
         num_episodes=attack.episodes,
+        mesh=mesh,
     )
-    of_searches = states, runs, bounds, purpose
+    of_searches = (*fill((states, runs, bounds), mesh.size), purpose)
     with progress_bar(description, attack.generations + 1, "generation") as bar:
         found = phase.start(*of_searches)
         for number in range(attack.generations):
@@ -106,7 +109,7 @@ def search(
             bar.set_postfix({"return": f"{lowest:.0f}"})
             bar.update()
             found = phase.generation(number, found, *of_searches)
-        vectors, returns = jax.tree.map(np.asarray, jax.vmap(best)(found))
+        vectors, returns = cut(jax.vmap(best)(found), len(bounds))
         bar.update()
     return vectors, returns
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import comparison_plots as plots
-from experiments import figures, measured
+from experiments import figures, folders, measured
 from experiments.comparison_results import (
     Curve,
     Progress,
@@ -50,7 +50,7 @@ def blocks(folder: Path, config: dict) -> tuple[list[Block], list[Block]]:
       blocks: title, note, tables and curves.
       further: bars, pretraining, logged metrics, config and versions.
     """
-    rows = results.read_rows(folder / "chunks.jsonl")
+    rows = folders.read_rows(folder)
     curves = online_curves(config, rows)
     unit = "D4RL score" if scores.has_reference(config["env"]) else "return"
     report = introduction(config, progress(config, rows), unit)
@@ -103,12 +103,7 @@ def introduction(config: dict, done: Progress, unit: str) -> list[Block]:
 
 def failed(rows: list[dict]) -> list[Block]:
     """How many runs have numbers that are not finite, and why."""
-    last = {row["group"]: row["chunk"] for row in rows}
-    causes = [
-        row["failed"]
-        for row in rows
-        if "failed" in row and row["chunk"] == last[row["group"]]
-    ]
+    causes = [row["failed"] for row in rows if "failed" in row]
     if not causes:
         return []
     return [f"**Failed:** {len(causes)} runs; the first: {causes[0]}."]

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments import folders
 from experiments.settings import parse_setting
 from experiments.study_results import as_scores
-from rpex_jax import results, sweep
+from rpex_jax import sweep
 from rpex_jax.methods import METHODS
 
 LOGGED = ("selection/", "curriculum/")  # metrics that are drawn
@@ -41,7 +42,7 @@ Curves = dict[tuple[str, str], list[Curve]]  # (base, method): over corruptions,
 
 def read_curves(folder: Path, config: dict) -> Curves:
     """The curves of a study's runs, by base and method."""
-    return online_curves(config, results.read_rows(folder / "chunks.jsonl"))
+    return online_curves(config, folders.read_rows(folder))
 
 
 def online_curves(config: dict, rows: list[dict]) -> Curves:
@@ -65,7 +66,7 @@ def online_curves(config: dict, rows: list[dict]) -> Curves:
             _, score = offline[row["pretraining"]]
             runs[key] = labels, Curve(row["corruption"], score, [], {})
         curve = runs[key][1]
-        if "returns" in row:
+        if "returns" in row or "failed" in row:
             curve.points.append((row["step"], mean_score(config, row)))
         for name in row:
             if name.startswith(LOGGED):
@@ -100,7 +101,7 @@ def pretrainings(
     """Number of a pretraining: one of its rows, and its (update, mean score)."""
     found: dict[int, tuple[dict, list]] = {}
     for row in rows:  # of a run they are in order of time
-        if row["phase"] == "offline" and "returns" in row:
+        if row["phase"] == "offline" and ("returns" in row or "failed" in row):
             _, points = found.setdefault(row["pretraining"], (row, []))
             points.append((row["step"], mean_score(config, row)))
     return found
@@ -162,7 +163,9 @@ def run_labels(row: dict, further: list[str]) -> dict:
 
 
 def mean_score(config: dict, row: dict) -> float:
-    """Over the episodes of an evaluation; NaN where a return is."""
+    """Over the episodes of an evaluation; NaN where a return is, or the run failed."""
+    if "failed" in row:
+        return np.nan
     return float(np.mean(as_scores(config["env"], row["returns"])))
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from experiments import attack_sets, study
 from experiments.attack_sets import Target
 from experiments.study import Run, pretraining_key
 from rpex_jax import results, sweep
 from rpex_jax.agents import AGENTS
+from rpex_jax.devices import fill, run_mesh
 from rpex_jax.envs import Env
 from rpex_jax.training.conditions import Attacked
 from rpex_jax.types import Agent
@@ -25,13 +27,16 @@ def name_of(condition: str) -> str:
     return "returns" if condition == "normal" else f"returns/{condition}"
 
 
-def make_evaluate(agent: Agent, env: Env, members: list[Run]) -> Callable:
+def make_evaluate(
+    agent: Agent, env: Env, members: list[Run], mesh: Mesh | None = None
+) -> Callable:
     """`evaluate(agents, statistics, runs, steps, attacked) -> {name: returns}`.
 
     Args:
       agent: of all members.
       env: where.
       members: runs of one program.
+      mesh: of the devices that share them.
     """
     config = members[0].config
     evaluate = sweep.conditions_phase(
@@ -40,6 +45,7 @@ def make_evaluate(agent: Agent, env: Env, members: list[Run]) -> Callable:
         config.evaluation.conditions,
         num_episodes=config.evaluation.episodes,
         pretrained=AGENTS[members[0].labels["base"]],
+        mesh=mesh,
     )
     return lambda *args: {
         name_of(condition): returns for condition, returns in evaluate(*args).items()
@@ -90,14 +96,11 @@ def evaluate_pretrained(
         states = sweep.stack([pretrained[pretraining_key(run)] for run in members])
         told = sweep.stack([study.offline_run(run) for run in members])
         of_numbers = [target.number for target in of_group]
-        evaluate = make_evaluate(AGENTS[program.base], env, members)
-        returns = evaluate(
-            states.agent,
-            states.statistics,
-            told,
-            states.step,
-            attacked(out, env, members, of_numbers, states),
-        )
+        mesh = run_mesh(len(members))
+        evaluate = make_evaluate(AGENTS[program.base], env, members, mesh)
+        against = attacked(out, env, members, of_numbers, states)
+        states, told, against = fill((states, told, against), mesh.size)
+        returns = evaluate(states.agent, states.statistics, told, states.step, against)
         names = ("base", "corruption", "seed")
         rows = [
             {name: run.labels[name] for name in names}

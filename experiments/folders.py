@@ -99,6 +99,12 @@ def read(out: Path) -> ConfigDict:
     return config
 
 
+def read_rows(out: Path) -> list[dict]:
+    """All rows of a sweep, those of its units too; a run's are in order of time."""
+    files = [out / "chunks.jsonl", *sorted(out.glob("units/*/chunks.jsonl"))]
+    return [row for file in files for row in results.read_rows(file)]
+
+
 def _with_tuples(saved: Any) -> Any:
     """JSON has lists where configs have tuples."""
     if isinstance(saved, dict):

@@ -1,49 +1,97 @@
 """Runs that train as one program, bound to their configs, data and environment."""
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+from jax.sharding import Mesh
+
 from experiments import attack_sets, conditions, policy_sets, study
-from experiments.study import OfflineProgram, OnlineProgram, Run
+from experiments.study import OfflineProgram, OnlineProgram, Run, pretraining_key
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.envs import Env
 from rpex_jax.methods import METHODS, online_agent
-from rpex_jax.training.offline import OfflineData
+from rpex_jax.training.conditions import Attacked
+from rpex_jax.training.offline import OfflineData, OfflineState
+from rpex_jax.training.run import RunConfig
+
+
+class Program(NamedTuple):
+    """What is compiled, for any number of runs that the devices share evenly.
+
+    Inputs and states have a run axis.
+    """
+
+    start: Callable[[Any], Any]  # inputs -> states
+    chunk: Callable[[Any, Any], tuple[Any, dict]]  # takes its states over
+    evaluate: Callable[[Any, Any], dict]  # name -> returns [runs, episodes]
+    lower: Callable[[Any, Any], jax.stages.Lowered]  # of `chunk`
 
 
 class Group(NamedTuple):
-    """One such program: its runs' labels, its length and its three functions."""
+    """Runs of one program: their labels, what it takes of each, and its length."""
 
     name: str  # of its checkpoints and rows
     phase: str  # "offline" or "online"
     labels: list[dict]  # per run
+    inputs: Any  # [runs, ...]
+    program: Callable[[Mesh], Program]
     first_step: int  # before the first chunk
     chunk_steps: int
     num_chunks: int
-    start: Callable[[], Any]
-    chunk: Callable[[Any], tuple[Any, dict]]
-    evaluate: Callable[[Any], dict]  # name -> returns [runs, episodes]
     snapshots: frozenset[int] = frozenset()  # chunks after which policies are kept
 
 
-def offline_programs(
-    starting: Mapping[Hashable, list[Run]],
-) -> dict[OfflineProgram, list[Hashable]]:
-    """Pretrainings by program, in the order of their groups' numbers.
+class OnlineInputs(NamedTuple):
+    """Of an online program, [runs, ...]."""
+
+    runs: RunConfig
+    pretrained: OfflineState
+    frozen: Any  # the members of larger sets, or None
+    attacked: Attacked  # what the runs are evaluated against
+
+
+class Plan(NamedTuple):
+    """What is trained together, by the names of groups; for a study or a part of it."""
+
+    numbers: dict[Hashable, int]  # of all pretrainings of the study
+    starting: dict[Hashable, list[Run]]  # by pretraining, of the part
+    offline: dict[str, tuple[OfflineProgram, list[Hashable]]]
+    online: dict[str, tuple[OnlineProgram, list[Run]]]  # but what only acts
+
+
+def plan(runs: list[Run], chosen: Collection[Hashable] | None = None) -> Plan:
+    """The groups of a study.
 
     Args:
-      starting: the runs that start from each, as of `study.by_pretraining`.
+      runs: the whole grid, which decides all names and numbers.
+      chosen: the pretrainings that a part of the study has; None is all.
     """
-    return sweep.group_by(starting, lambda key: study.offline_program(starting[key][0]))
-
-
-def online_programs(runs: Iterable[Run]) -> dict[OnlineProgram, list[Run]]:
-    """The runs that learn online, by program, in the order of their groups' numbers."""
+    starting = study.by_pretraining(runs)
+    numbers = {key: number for number, key in enumerate(starting)}
+    programs = sweep.group_by(
+        starting, lambda key: study.offline_program(starting[key][0])
+    )
     learners = [run for run in runs if METHODS[run.labels["method"]].learns]
-    return sweep.group_by(learners, study.online_program)
+    online = sweep.group_by(learners, study.online_program)
+    chosen = set(starting if chosen is None else chosen)
+
+    def named(phase, programs, is_chosen):
+        parts = (
+            (f"{phase}-{number}", (program, list(filter(is_chosen, members))))
+            for number, (program, members) in enumerate(programs.items())
+        )
+        return {name: part for name, part in parts if part[1]}
+
+    return Plan(
+        numbers,
+        {key: of_key for key, of_key in starting.items() if key in chosen},
+        named("offline", programs, chosen.__contains__),
+        named("online", online, lambda run: pretraining_key(run) in chosen),
+    )
 
 
 def offline_group(
@@ -56,14 +104,23 @@ def offline_group(
 ) -> Group:
     """The pretrainings of one program; `starting` are the runs that start from each."""
     members = [from_it[0] for from_it in starting]
-    phase = sweep.offline_phase(
-        AGENTS[program.base],
-        env,
-        batch_size=program.batch_size,
-        num_updates=program.chunk,
-        num_episodes=members[0].config.evaluation.episodes,
-    )
-    runs = sweep.stack([study.offline_run(run) for run in members])
+
+    def compiled(mesh: Mesh) -> Program:
+        phase = sweep.offline_phase(
+            AGENTS[program.base],
+            env,
+            batch_size=program.batch_size,
+            num_updates=program.chunk,
+            num_episodes=members[0].config.evaluation.episodes,
+            mesh=mesh,
+        )
+        return Program(
+            start=lambda runs: phase.start(runs, data),
+            chunk=lambda state, runs: phase.chunk(state, runs, data),
+            evaluate=lambda state, runs: {"returns": phase.evaluate(state, runs)},
+            lower=lambda state, runs: phase.chunk.lower(state, runs, data),
+        )
+
     labels = [
         {name: run.labels[name] for name in ("base", "corruption", "seed")}
         | {"pretraining": number}
@@ -73,12 +130,11 @@ def offline_group(
         name=name,
         phase="offline",
         labels=labels,
+        inputs=sweep.stack([study.offline_run(run) for run in members]),
+        program=compiled,
         first_step=0,
         chunk_steps=program.chunk,
         num_chunks=program.steps // program.chunk,
-        start=lambda: phase.start(runs, data),
-        chunk=lambda state: phase.chunk(state, runs, data),
-        evaluate=lambda state: {"returns": phase.evaluate(state, runs)},
         snapshots=policy_sets.snapshot_chunks(itertools.chain(*starting)),
     )
 
@@ -99,48 +155,61 @@ def online_group(
     `pretrained` has their run axis, and so has `frozen`, the members of larger sets.
     """
     prefill = round(program.prefill * len(data.transitions.rewards))
-    phase = sweep.online_phase(
-        AGENTS[program.base],
-        program.method,
-        env,
-        batch_size=program.batch_size,
-        num_offline=program.num_offline,
-        capacity=program.capacity,
-        warmup=program.warmup,
-        num_steps=program.chunk,
-        updates_per_step=program.updates_per_step,
-        num_episodes=members[0].config.evaluation.episodes,
-        online_policy=program.online_policy,
-        critic_transfer=program.critic_transfer,
-        warmup_actions=program.warmup_actions,
-        prefill=prefill,
-        curriculum_episodes=program.curriculum_episodes,
-    )
-    runs = sweep.stack(
-        [
-            attack_sets.online_run(run, out, env, number)
-            for run, number in zip(members, numbers, strict=True)
-        ]
-    )
-    evaluate = conditions.make_evaluate(
-        online_agent(program.method, AGENTS[program.base]), env, members
-    )
-    attacked = conditions.attacked(out, env, members, numbers, pretrained)
+    agent = online_agent(program.method, AGENTS[program.base])
+
+    def compiled(mesh: Mesh) -> Program:
+        phase = sweep.online_phase(
+            AGENTS[program.base],
+            program.method,
+            env,
+            batch_size=program.batch_size,
+            num_offline=program.num_offline,
+            capacity=program.capacity,
+            warmup=program.warmup,
+            num_steps=program.chunk,
+            updates_per_step=program.updates_per_step,
+            num_episodes=members[0].config.evaluation.episodes,
+            online_policy=program.online_policy,
+            critic_transfer=program.critic_transfer,
+            warmup_actions=program.warmup_actions,
+            prefill=prefill,
+            curriculum_episodes=program.curriculum_episodes,
+            mesh=mesh,
+        )
+        evaluate = conditions.make_evaluate(agent, env, members, mesh)
+        return Program(
+            start=lambda of: phase.start(of.pretrained, of.runs, data, of.frozen),
+            chunk=lambda state, of: phase.chunk(
+                state, of.pretrained.statistics, of.runs, data
+            ),
+            evaluate=lambda state, of: evaluate(
+                state.agent, of.pretrained.statistics, of.runs, state.step, of.attacked
+            ),
+            lower=lambda state, of: phase.chunk.lower(
+                state, of.pretrained.statistics, of.runs, data
+            ),
+        )
+
+    told = [
+        attack_sets.online_run(run, out, env, number)
+        for run, number in zip(members, numbers, strict=True)
+    ]
     labels = [
         run.labels | {"pretraining": number}
         for run, number in zip(members, numbers, strict=True)
     ]
-    statistics = pretrained.statistics
     return Group(
         name=name,
         phase="online",
         labels=labels,
+        inputs=OnlineInputs(
+            runs=sweep.stack(told),
+            pretrained=pretrained,
+            frozen=frozen,
+            attacked=conditions.attacked(out, env, members, numbers, pretrained),
+        ),
+        program=compiled,
         first_step=program.warmup,
         chunk_steps=program.chunk,
         num_chunks=(program.steps - program.warmup) // program.chunk,
-        start=lambda: phase.start(pretrained, runs, data, frozen),
-        chunk=lambda state: phase.chunk(state, statistics, runs, data),
-        evaluate=lambda state: evaluate(
-            state.agent, statistics, runs, state.step, attacked
-        ),
     )

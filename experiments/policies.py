@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from experiments import folders, kinds, study
+from experiments import folders, kinds, study, units
 from experiments.attack_sets import Target, target_of
-from experiments.groups import offline_programs, online_programs
+from experiments.groups import Plan
 from experiments.policy_sets import repeated
 from experiments.settings import ConfigError
-from experiments.study import Run, by_pretraining, pretraining_key
+from experiments.study import Run, pretraining_key
 from rpex_jax import checkpoints, sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.data import sources
@@ -54,18 +54,21 @@ def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
 
     Args:
       checkpoint: `OUT/checkpoints/GROUP/NUMBER`, `OUT/checkpoints/GROUP` for its last,
-        or `OUT` for the last of every group.
+        or `OUT` for the last of every group, those of its units too; `OUT/units/UNIT`
+        is a folder like `OUT`.
 
     Raises:
       ConfigError: there is no such checkpoint, or it is of something else.
     """
     checkpoint = checkpoint.absolute()
-    outs = (checkpoint, *checkpoint.parents[1:3])
+    outs = (checkpoint, *checkpoint.parents[:5])
     out = next((o for o in outs if (o / "config.json").is_file()), checkpoint)
-    place = ("checkpoints", *checkpoint.relative_to(out).parts[1:], "*", "*")[:3]
+    within = checkpoint.relative_to(out).parts
+    found = out.glob("checkpoints/*/*"), out.glob("units/*/checkpoints/*/*")
     last: dict[Path, int] = {}
-    for path in sorted(p for p in out.glob("/".join(place)) if p.name.isdigit()):
-        last[path.parent] = max(int(path.name), last.get(path.parent, 0))
+    for path in sorted(p for paths in found for p in paths if p.name.isdigit()):
+        if path.relative_to(out).parts[: len(within)] == within:
+            last[path.parent] = max(int(path.name), last.get(path.parent, 0))
     if not last:
         raise ConfigError(
             f"--checkpoint is {checkpoint}, where none is complete; it must be the "
@@ -73,10 +76,15 @@ def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
             "checkpoints/GROUP/NUMBER"
         )
     config = folders.read(out)
-    is_study = "sweep" in config
     env = study.make_env(config)
-    load_group = _load_of_study if is_study else _load_collected
-    return env, [load_group(config, env, *group) for group in last.items()]
+    if "sweep" not in config:
+        groups = [_load_collected(config, env, *group) for group in last.items()]
+        return env, groups
+    plans = dict(units.parts(out, study.expand_grid(config)))
+    return env, [
+        _load_of_study(plans[folder.parents[1]], env, folder, number)
+        for folder, number in last.items()
+    ]
 
 
 def _load_collected(
@@ -88,23 +96,19 @@ def _load_collected(
     return _itself(labels, agent, state, runs, folder, [])
 
 
-def _load_of_study(config: ConfigDict, env: Env, folder: Path, number: int) -> Policies:
-    phase, _, place = folder.name.partition("-")
-    members = study.expand_grid(config)
-    starts = by_pretraining(members)
-    offline = list(offline_programs(starts).values())
-    numbers = {key: number for number, key in enumerate(starts)}
-    if phase == "offline":
-        members = [starts[key][0] for key in offline[int(place)]]
+def _load_of_study(part: Plan, env: Env, folder: Path, number: int) -> Policies:
+    numbers = part.numbers
+    if folder.name in part.offline:
+        members = [part.starting[key][0] for key in part.offline[folder.name][1]]
         return _load_pretrained(members, env, folder, number, numbers)
-    members = list(online_programs(members).values())[int(place)]
+    _, members = part.online[folder.name]
     keys = [pretraining_key(run) for run in members]
     pretrained = {}
-    for other, of_group in enumerate(offline):
+    for name, (_, of_group) in part.offline.items():
         if set(of_group) & set(keys):
-            source = folder.with_name(f"offline-{other}")
+            source = folder.with_name(name)
             last = max(int(p.name) for p in source.iterdir() if p.name.isdigit())
-            group = [starts[key][0] for key in of_group]
+            group = [part.starting[key][0] for key in of_group]
             loaded = _load_pretrained(group, env, source, last, numbers)
             states = OfflineState(loaded.states, loaded.statistics, loaded.step)
             pretrained |= {k: sweep.take(states, i) for i, k in enumerate(of_group)}

@@ -16,10 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from absl import app
 
-from experiments import folders, study
-from experiments.groups import offline_programs, online_programs
+from experiments import folders, study, units
+from experiments.groups import Plan
 from experiments.settings import ConfigError
-from experiments.study import Run, by_pretraining
 from experiments.study_results import as_scores
 from rpex_jax import results, sweep
 
@@ -64,8 +63,8 @@ def status(out: Path, now: float) -> str:
     config = folders.read(out)
     if "sweep" not in config:
         raise ConfigError(f"{out} is a collection's folder; it must be of a sweep")
-    rows = results.read_rows(out / "chunks.jsonl")
-    groups = progress(study.expand_grid(config), rows, config.env)
+    parts = units.parts(out, study.expand_grid(config))
+    groups = [group for part in parts for group in progress(*part, config.env)]
     header = ["group", "what", "runs", "chunks", "score", "steps/s", "time left"]
     lines = [
         [
@@ -80,22 +79,21 @@ def status(out: Path, now: float) -> str:
         for group in groups
     ]
     text = [results.markdown_table(header, lines), _summary(out, groups, now)]
-    return "\n\n".join([*text, *_failures(rows)])
+    return "\n\n".join([*text, *_failures(folders.read_rows(out))])
 
 
-def progress(runs: list[Run], rows: list[dict], env_name: str) -> list[Progress]:
-    """Every group of a study, in the order of training."""
-    offline = offline_programs(by_pretraining(runs))
-    online = online_programs(runs)
+def progress(folder: Path, part: Plan, env_name: str) -> list[Progress]:
+    """Every group of a study, or of a unit of it, in the order of training."""
     groups = []
-    for number, (program, keys) in enumerate(offline.items()):
+    for name, (program, keys) in part.offline.items():
         sizes = (len(keys), program.steps, program.chunk)
-        groups.append((f"offline-{number}", program.base, *sizes))
-    for number, (program, members) in enumerate(online.items()):
+        groups.append((name, program.base, *sizes))
+    for name, (program, members) in part.online.items():
         methods = dict.fromkeys(run.labels["method"] for run in members)
         what = f"{program.base} {', '.join(methods)}"
         sizes = (len(members), program.steps - program.warmup, program.chunk)
-        groups.append((f"online-{number}", what, *sizes))
+        groups.append((name, what, *sizes))
+    rows = results.read_rows(folder / "chunks.jsonl")
     of_groups = sweep.group_by(rows, lambda row: row.get("group"))
     return [_group(*group, of_groups.get(group[0], []), env_name) for group in groups]
 
@@ -138,9 +136,9 @@ def _summary(out: Path, groups: list[Progress], now: float) -> str:
     left = sum(_seconds_left(group, groups) for group in groups)
     done = sum(group.chunks == group.expected for group in groups)
     text = f"{done} of {len(groups)} groups are done; time left {_duration(left)}"
-    rows = out / "chunks.jsonl"
-    if rows.exists():
-        text += f"; last row written {_duration(now - rows.stat().st_mtime)} ago"
+    files = [out / "chunks.jsonl", *out.glob("units/*/chunks.jsonl")]
+    if written := [file.stat().st_mtime for file in files if file.exists()]:
+        text += f"; last row written {_duration(now - max(written))} ago"
     return f"{text}."
 
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments import folders
 from experiments.settings import flatten, parse_setting
-from rpex_jax import results
 from rpex_jax.data import scores
 from rpex_jax.results import Summary, summarise
 
@@ -73,8 +73,8 @@ def read(folder: Path) -> Study:
     names = ("base", "method", "corruption", "seed", *further)
     pretrained: dict[int, Run] = {}
     online: dict[tuple, Run] = {}
-    for row in results.read_rows(folder / "chunks.jsonl"):
-        of_row = _scores(config["env"], row)
+    for row in folders.read_rows(folder):
+        of_row = _scores(config, row)
         if row["phase"] != "online":
             if of_row:  # in order of time; phase "pretrained" comes last
                 pretrained[row["pretraining"]] = Run(settings, {0: of_row}, [], 0)
@@ -92,11 +92,13 @@ def read(folder: Path) -> Study:
     )
 
 
-def _scores(env: str, row: dict) -> dict[str, np.ndarray]:
-    """Condition: scores of episodes, of a row of results."""
+def _scores(config: dict, row: dict) -> dict[str, np.ndarray]:
+    """Condition: scores of episodes, of a row of results; NaN where the run failed."""
+    if "failed" in row:
+        return dict.fromkeys(config["evaluation"]["conditions"], np.array([np.nan]))
     return {
         "normal" if name == "returns" else name.removeprefix("returns/"): as_scores(
-            env, values
+            config["env"], values
         )
         for name, values in row.items()
         if name.split("/")[0] == "returns"

@@ -2,27 +2,22 @@
 
     python -m experiments.sweep --config=experiments/configs/quickstart.py \
       --config.sweep.seed='(0, 1, 2)' --out=runs/quickstart [--resume]
+
+On many machines a study is cut into units, which Ray or Slurm runs:
+
+    python -m experiments.sweep --config=... --out=... --launcher=slurm --unit_size=8 \
+      --resources=timeout_min=1440,gpus_per_node=1,slurm_partition=gpu [--dry_run]
 """
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from experiments import (
-    attack_sets,
-    conditions,
-    data_attacks,
-    folders,
-    interruption,
-    policy_sets,
-    report,
-    settings,
-    study,
-)
+from experiments import dry_run, folders, interruption, report, settings, units
 from experiments.command_line import (
     OUT,
     cache_compilations,
@@ -30,23 +25,27 @@ from experiments.command_line import (
     parse_flags,
     read_config,
 )
-from experiments.groups import (
-    offline_group,
-    offline_programs,
-    online_group,
-    online_programs,
-)
-from experiments.progress import progress_bar
-from experiments.study import Run, by_pretraining, pretraining_key
-from experiments.training import train
-from rpex_jax import sweep
-from rpex_jax.data import sources
+from experiments.groups import plan
+from experiments.launchers import LAUNCHERS, Launcher, parse_resources
+from experiments.worker import check_study, data_of, train_part
 from rpex_jax.data.attack_sets import AttackSetError
 from rpex_jax.data.dataset import DatasetError
-from rpex_jax.envs import Env
-from rpex_jax.training.offline import OfflineData, put_on_device
 
 _RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
+_LAUNCHER = flags.DEFINE_enum(
+    "launcher", "local", [*LAUNCHERS], "Who runs the units of the study."
+)
+_UNIT_SIZE = flags.DEFINE_integer(
+    "unit_size",
+    None,
+    "Pretrainings in a unit of work, with all that goes on from them; 0 is all of a "
+    "program, which is what other launchers than local take.",
+    lower_bound=0,
+)
+_RESOURCES = flags.DEFINE_list(
+    "resources", [], "What a unit gets, as the launcher's library calls it: key=value."
+)
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would run, and run nothing.")
 
 
 def main(argv: list[str]) -> None:
@@ -57,7 +56,15 @@ def main(argv: list[str]) -> None:
     study_name = Path(flags.FLAGS["config"].config_filename).stem
     out = Path(OUT.value or f"runs/{study_name}")
     with errors_in_a_line(out):
-        run_study(config, out, resume=_RESUME.value)
+        resources = parse_resources(_RESOURCES.value)
+        launch = LAUNCHERS[_LAUNCHER.value](resources)
+        size = _UNIT_SIZE.value
+        if _LAUNCHER.value != "local" and size is None and units.noted(out) is None:
+            size = 0
+        if _DRY_RUN.value:
+            print(dry_run.describe(config, out, size, launch))
+        else:
+            run_study(config, out, resume=_RESUME.value, unit_size=size, launch=launch)
 
 
 @contextlib.contextmanager
@@ -82,98 +89,43 @@ def errors_in_a_line(out: Path) -> Iterator[None]:
         sys.exit(stopped.exit_code)
 
 
-def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
+def run_study(
+    config: ConfigDict,
+    out: Path,
+    *,
+    resume: bool,
+    unit_size: int | None = None,
+    launch: Launcher | None = None,
+) -> None:
     """Trains all runs of a study and leaves its results folder.
+
+    Args:
+      config: the study's.
+      out: its folder.
+      resume: from the folder's checkpoints.
+      unit_size: of `units.cut`.
+      launch: who runs the units; None is this process.
 
     Raises:
       ConfigError, DatasetError, AttackSetError: before anything is compiled.
       Interrupted: a signal came; the folder is at a whole chunk.
     """
-    runs = study.expand_grid(config)
-    env = study.make_env(config)
-    dataset = sources.load(
-        config.data.source,
-        action_range=tuple(config.data.action_range) or None,
-        drop_observation_columns=tuple(config.data.drop_observation_columns),
-    )
-    study.check_widths(env, dataset, config.data.source)
-    study.check_prefill(runs, len(dataset.transitions.rewards))
-    unit = study.reward_unit(config, dataset)
-    policy_sets.check(runs)
-    attack_sets.check_given(env, runs)
-    attacker = data_attacks.load_attacker(runs, env)
+    checked = check_study(config)
+    if unit_size is not None:
+        units.check_independent(checked.runs)
     folders.prepare(out, config, resume)
     if config.note:
         print(f"Note: {config.note}.")
     cache_compilations()
     with folders.locked(out), interruption.deferred() as check:
-        data = put_on_device(dataset, unit)
-        data = data_attacks.with_attacks(data, out, runs, attacker)
-        train_study(config, out, env, runs, data, check)
+        if of_study := units.cut(out, checked.runs, unit_size):
+            if checked.attacker is not None:
+                data_of(checked, out)  # leaves the attacked rows, which all units read
+            (launch or LAUNCHERS["local"]({}))(out, of_study, check)
+        else:
+            part = plan(checked.runs)
+            train_part(checked, out, part, data_of(checked, out), check)
         print(report.write(out))
-
-
-def train_study(
-    config: ConfigDict,
-    out: Path,
-    env: Env,
-    runs: list[Run],
-    data: OfflineData,
-    check: Callable[[], None],
-) -> None:
-    """Pretraining, attacks on its policies, then all that goes on online.
-
-    Args:
-      config: the study's.
-      out: its folder.
-      env: where it trains.
-      runs: its grid.
-      data: the clean data set.
-      check: as of `training.train`.
-    """
-    # Methods that start from the same pretraining share it.
-    starting = by_pretraining(runs)
-    numbers = {key: number for number, key in enumerate(starting)}
-    pretrained, trained_together = {}, {}
-    groups = offline_programs(starting)
-    total = sum(program.steps * len(keys) for program, keys in groups.items())
-    with progress_bar("offline", total, "update") as bar:
-        for number, (program, keys) in enumerate(groups.items()):
-            group = offline_group(
-                f"offline-{number}",
-                program,
-                [starting[key] for key in keys],
-                [numbers[key] for key in keys],
-                env,
-                data,
-            )
-            trained_together[group.name] = keys
-            states = train(group, out, env, config.evaluation.every, bar, check)
-            pretrained |= {key: sweep.take(states, i) for i, key in enumerate(keys)}
-
-    attack_sets.find(out, env, runs, numbers, pretrained)
-    if len(config.evaluation.conditions) > 1:
-        conditions.evaluate_pretrained(out, env, runs, numbers, pretrained)
-
-    groups = online_programs(runs)
-    total = sum(program.steps * len(runs) for program, runs in groups.items())
-    # A linear curriculum may wait for what the adaptive ones do.
-    order = sorted(enumerate(groups.items()), key=lambda item: item[1][0].calibrated)
-    with progress_bar("online", total, "step") as bar:
-        for number, (program, of_program) in order:
-            keys = [pretraining_key(run) for run in of_program]
-            group = online_group(
-                f"online-{number}",
-                program,
-                of_program,
-                [numbers[key] for key in keys],
-                sweep.stack([pretrained[key] for key in keys]),
-                policy_sets.gather(out, of_program, runs, pretrained, trained_together),
-                env,
-                data,
-                out,
-            )
-            train(group, out, env, config.evaluation.every, bar, check)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The loop round a group's chunks: it times, evaluates, logs and saves."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments import policy_sets
+from experiments import policy_sets, waves
 from experiments.groups import Group
 from experiments.study_results import as_scores
 from rpex_jax import checkpoints, results
@@ -24,64 +23,90 @@ def train(
     bar: tqdm,
     check: Callable[[], None],
 ) -> Any:
+    """Trains a group to its end, in waves as large as the memory of the devices takes.
+
+    Should a wave not fit all the same, the group goes on from its last checkpoint in
+    waves of half the size. Otherwise as `train_in_waves`.
+    """
+    size, first = waves.runs_at_once(group), bar.n
+    while True:
+        if size < len(group.labels):
+            bar.write(f"{group.name}: {size} of {len(group.labels)} runs at a time")
+        try:
+            return train_in_waves(group, size, out, env, evaluate_every, bar, check)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error) or size == 1:
+                raise
+            bar.write(f"{group.name}: the devices are out of memory")
+            bar.update(first - bar.n)
+            size = -(-size // 2)
+
+
+def train_in_waves(
+    group: Group,
+    size: int,
+    out: Path,
+    env: Env,
+    evaluate_every: int,
+    bar: tqdm,
+    check: Callable[[], None],
+) -> Any:
     """Trains a group to its end, from its last checkpoint if it has one.
 
     Rows are written before the checkpoint that covers them, and rows beyond the
     checkpoint are dropped on the way in: a kill at any moment costs the chunk in
     flight, and no row is lost or doubled. A run with a number that is not finite has
-    failed: its rows say so from then on, and the other runs know nothing of it.
+    failed: its row says so and is its last, and the other runs know nothing of it.
 
     Args:
       group: what is trained.
+      size: runs on the devices at a time.
       out: the folder of its study.
       env: where it is evaluated.
       evaluate_every: chunks.
       bar: moved on by the steps of all runs.
       check: called after every chunk that is saved; may raise to stop there.
+
+    Returns:
+      The states of all runs at the end, on the host.
     """
     folder, rows_file = out / "checkpoints" / group.name, out / "chunks.jsonl"
+    count = len(group.labels)
     done = checkpoints.latest(folder) or 0
     results.keep_rows(
         rows_file, lambda row: row["group"] != group.name or row["chunk"] <= done
     )
     failed = failures(group, results.read_rows(rows_file))
+    of_waves = waves.Waves(group, size)
     if done:
-        state = checkpoints.restore(folder, done, jax.eval_shape(group.start))
+        of_waves.put(checkpoints.restore(folder, done, of_waves.shapes()))
     else:
-        state = jax.block_until_ready(group.start())
-    bar.update((group.first_step + done * group.chunk_steps) * len(group.labels))
+        of_waves.start()
+    bar.update((group.first_step + done * group.chunk_steps) * count)
     for chunk in range(done + 1, group.num_chunks + 1):
-        started = time.perf_counter()
-        state, metrics = jax.block_until_ready(group.chunk(state))
-        trained = time.perf_counter()
-        returns = {}
-        if chunk % evaluate_every == 0 or chunk == group.num_chunks:
-            returns = jax.tree.map(
-                lambda x: np.asarray(x, np.float64), group.evaluate(state)
-            )
-            score = as_scores(env.name, returns["returns"]).mean()
+        evaluates = chunk % evaluate_every == 0 or chunk == group.num_chunks
+        metrics, returns, wall = of_waves.chunk(evaluates)
+        if evaluates:
+            going_on = [run for run in range(count) if run not in failed]
+            score = as_scores(env.name, returns["returns"][going_on]).mean()
             bar.set_postfix(score=f"{score:.1f}")
-        wall = {
-            "wall/chunk": trained - started,  # the first one compiles
-            "wall/evaluation": time.perf_counter() - trained,
-        }
         step = group.first_step + chunk * group.chunk_steps
         place = {"group": group.name, "phase": group.phase}
         place |= {"chunk": chunk, "step": step}
         rows = tidy_rows(group.labels, place, metrics, returns, wall)
-        for run, row in enumerate(rows):
-            if run not in failed and (name := not_finite(row)):
-                failed[run] = f"{name} is not finite at step {step}"
+        rows = {run: row for run, row in enumerate(rows) if run not in failed}
+        for run, row in rows.items():
+            if name := not_finite(row):
+                row["failed"] = failed[run] = f"{name} is not finite at step {step}"
                 bar.write(f"{group.labels[run]}: {failed[run]}; the others go on")
-            if run in failed:
-                row["failed"] = failed[run]
-        results.append_rows(rows_file, rows)
+        results.append_rows(rows_file, rows.values())
+        states = of_waves.get()
         if chunk in group.snapshots:
-            policy_sets.save_snapshot(out, group.name, chunk, state.agent.actor)
-        checkpoints.save(folder, chunk, state)
-        bar.update(group.chunk_steps * len(group.labels))
+            policy_sets.save_snapshot(out, group.name, chunk, states.agent.actor)
+        checkpoints.save(folder, chunk, states)
+        bar.update(group.chunk_steps * count)
         check()
-    return state
+    return of_waves.get()
 
 
 def failures(group: Group, rows: list[dict]) -> dict[int, str]:

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 
 
 def save(folder: Path, chunk: int, state: Any, *, keep: int | None = 1) -> None:
@@ -27,10 +29,17 @@ def latest(folder: Path) -> int | None:
 
 
 def restore(folder: Path, chunk: int, like: Any) -> Any:
-    """The state saved as `chunk`, in the structure, shapes and types of `like`."""
-    shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    """The state saved as `chunk`, in the structure, shapes and types of `like`.
+
+    It comes as NumPy arrays: which devices take it is not decided by who saved it.
+    """
+    host = SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), like
+    )
     with _manager(folder) as manager:
-        return manager.restore(chunk, args=ocp.args.StandardRestore(shapes))
+        state = manager.restore(chunk, args=ocp.args.StandardRestore(shapes))
+    return jax.tree.map(np.asarray, state)
 
 
 def _manager(

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from rpex_jax.agents.uniform import uniform
 from rpex_jax.attacks.differential_evolution import DESettings
 from rpex_jax.data.buffer import make_buffer
+from rpex_jax.devices import compile_for
 from rpex_jax.envs import Env
 from rpex_jax.methods import Method, online_agent, start_agent
 from rpex_jax.training import adversarial, evaluation, offline, online
@@ -86,9 +88,15 @@ def update_over_runs(agent: Agent) -> Agent:
 
 
 def offline_phase(
-    agent: Agent, env: Env, *, batch_size: int, num_updates: int, num_episodes: int
+    agent: Agent,
+    env: Env,
+    *,
+    batch_size: int,
+    num_updates: int,
+    num_episodes: int,
+    mesh: Mesh | None = None,
 ) -> Phase:
-    """Pretraining of a group.
+    """Pretraining of a group, on the devices of a mesh of `devices.run_mesh`.
 
     Returns:
       `start(runs, data)`, `chunk(states, runs, data) -> (states, metrics)` and
@@ -105,9 +113,9 @@ def offline_phase(
         return evaluate(state.agent, state.statistics, run, state.step)
 
     return Phase(
-        start=jax.jit(jax.vmap(start, in_axes=(0, None))),
-        chunk=jax.jit(over_runs(chunk), donate_argnums=0),
-        evaluate=jax.jit(jax.vmap(evaluate_state)),
+        start=compile_for(mesh, jax.vmap(start, in_axes=(0, None)), (0, None)),
+        chunk=compile_for(mesh, over_runs(chunk), (0, 0, None), donate_argnums=(0,)),
+        evaluate=compile_for(mesh, jax.vmap(evaluate_state), (0, 0)),
     )
 
 
@@ -128,8 +136,9 @@ def online_phase(
     warmup_actions: str = "policy",
     prefill: int = 0,
     curriculum_episodes: int = 0,
+    mesh: Mesh | None = None,
 ) -> Phase:
-    """Online training of a group.
+    """Online training of a group, on the devices of a mesh of `devices.run_mesh`.
 
     Returns:
       `start(pretrained, runs, data, members)`, which also puts `prefill` rows of the
@@ -190,14 +199,16 @@ def online_phase(
     def evaluate_state(state, statistics, run):
         return evaluate(state.agent, statistics, run, state.step)
 
-    def start_runs(pretrained, runs, data, members=None):
-        of_run = jax.vmap(start, in_axes=(0, 0, None, 0))
-        return of_run(pretrained, runs, data, members)
-
+    axes = (0, 0, None, 0)
+    start_runs = compile_for(mesh, jax.vmap(start, in_axes=axes), axes)
+    axes = (0, 0, 0, None)
+    chunk_runs = jax.vmap(chunk, in_axes=axes)
     return Phase(
-        start=jax.jit(start_runs),
-        chunk=jax.jit(jax.vmap(chunk, in_axes=(0, 0, 0, None)), donate_argnums=0),
-        evaluate=jax.jit(jax.vmap(evaluate_state)),
+        start=lambda pretrained, runs, data, members=None: start_runs(
+            pretrained, runs, data, members
+        ),
+        chunk=compile_for(mesh, chunk_runs, axes, donate_argnums=(0,)),
+        evaluate=compile_for(mesh, jax.vmap(evaluate_state), (0, 0, 0)),
     )
 
 
@@ -208,6 +219,7 @@ def attack_phase(
     *,
     num_searches: int,
     num_episodes: int,
+    mesh: Mesh | None = None,
 ) -> Search:
     """Attacks on the policies of a group of pretrainings.
 
@@ -231,10 +243,11 @@ def attack_phase(
     def generation(number, searches, *args):
         return search.generation(number, searches, *arguments(*args))
 
-    return Search(
-        start=jax.jit(jax.vmap(start, in_axes=(0, 0, 0, None))),
-        generation=jax.jit(jax.vmap(generation, in_axes=(None, 0, 0, 0, 0, None))),
-    )
+    axes = (0, 0, 0, None)
+    start_runs = compile_for(mesh, jax.vmap(start, in_axes=axes), axes)
+    axes = (None, 0, *axes)
+    generation_runs = compile_for(mesh, jax.vmap(generation, in_axes=axes), axes)
+    return Search(start=start_runs, generation=generation_runs)
 
 
 def conditions_phase(
@@ -244,6 +257,7 @@ def conditions_phase(
     *,
     num_episodes: int,
     pretrained: Agent,
+    mesh: Mesh | None = None,
 ) -> Callable:
     """`evaluate(agents, statistics, runs, steps, attacked) -> {condition: returns}`.
 
@@ -263,4 +277,4 @@ def conditions_phase(
     def of_run(*args):
         return {name: evaluate(*args) for name, evaluate in evaluates.items()}
 
-    return jax.jit(jax.vmap(of_run))
+    return compile_for(mesh, jax.vmap(of_run), (0,) * 5)

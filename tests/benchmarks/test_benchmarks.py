@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import online_learning, peer_process, updates
 from benchmarks.online_loops import Settings
+from experiments import operations
 from rpex_jax.types import Spec
 
 SPEC = Spec(observation_dim=17, action_dim=6)
@@ -28,7 +29,7 @@ def test_operations_of_iql_by_hand():
     products += 2 * (3 * critic - 23 * 256)
     products += 3 * actor - 17 * 256
     expected = 2 * 256 * products
-    assert updates.flops_per_update(*updates.LEARNERS["iql"], SPEC, 256) == expected
+    assert operations.flops_per_update(*updates.LEARNERS["iql"], SPEC, 256) == expected
 
 
 def test_operations_of_a_loop_count_each_pass():
@@ -36,7 +37,7 @@ def test_operations_of_a_loop_count_each_pass():
         return jax.lax.scan(lambda c, _: (jnp.tanh(c @ c), None), x, None, 5)[0]
 
     jaxpr = jax.make_jaxpr(program)(jnp.zeros((3, 3))).jaxpr
-    assert updates.matmul_flops(jaxpr) == 5 * 2 * 3**3
+    assert operations.matmul_flops(jaxpr) == 5 * 2 * 3**3
 
 
 def test_final_return_is_the_mean_of_the_last_three_evaluations(tmp_path):

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import pex_vs_rpex, study_cost
+from benchmarks import pex_vs_rpex
+from experiments import study_cost
 from experiments.settings import ConfigError
 from rpex_jax import results
 from rpex_jax.types import Spec

@@ -184,7 +184,7 @@ def test_what_does_not_learn_has_no_group_online():
     """Whoever numbers the groups, a sweep or who loads its policies, skips it."""
     config = small_grid(method=("offline", "direct"), corruption=("clean",))
     runs = study.expand_grid(config)
-    [members] = groups.online_programs(runs).values()
+    [(_, members)] = groups.plan(runs).online.values()
     assert {run.labels["method"] for run in members} == {"direct"}
     assert len(members) == len(runs) / 2
 

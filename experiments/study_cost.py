@@ -14,12 +14,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks import steps
-from benchmarks.updates import flops_per_update
-from experiments import study
-from experiments.groups import online_programs
+from experiments import study, waves
+from experiments.groups import plan
+from experiments.operations import flops_per_update
 from experiments.policy_sets import repeated
-from experiments.study import Run, by_pretraining, offline_program, online_program
+from experiments.study import Run, by_pretraining
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.data.dataset import Dataset
@@ -75,11 +74,10 @@ def estimate(configs: Sequence[ConfigDict]) -> str:
 
 def offline_work(config: ConfigDict, spec: Spec) -> list[Work]:
     """The pretraining programs of a study."""
-    runs = [
-        members[0] for members in by_pretraining(study.expand_grid(config)).values()
-    ]
+    part = plan(study.expand_grid(config))
     works = []
-    for program, members in sweep.group_by(runs, offline_program).items():
+    for program, keys in part.offline.values():
+        members = [part.starting[key][0] for key in keys]
         agent, told = AGENTS[program.base], study.offline_run(members[0]).agent
         flops = flops_per_update(agent, told, spec, program.batch_size)
         works.append(Work(members, flops, len(members) * program.steps))
@@ -89,7 +87,7 @@ def offline_work(config: ConfigDict, spec: Spec) -> list[Work]:
 def online_work(config: ConfigDict, spec: Spec) -> list[Work]:
     """The online programs of a study."""
     works = []
-    for program, members in online_programs(study.expand_grid(config)).items():
+    for program, members in plan(study.expand_grid(config)).online.values():
         agent = online_agent(program.method, AGENTS[program.base])
         told = study.online_run(members[0]).agent
         flops = flops_per_update(agent, told, spec, program.batch_size)
@@ -98,9 +96,21 @@ def online_work(config: ConfigDict, spec: Spec) -> list[Work]:
     return works
 
 
-def offline_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
+class Sample(NamedTuple):
+    """A short program of some runs."""
+
+    start: Callable[[], Any]
+    chunk: Callable[[Any], tuple[Any, Any]]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the states; nothing is computed."""
+        return waves.num_bytes(jax.eval_shape(self.start))
+
+
+def offline_sample(env: Env, members: list[Run], data: OfflineData) -> Sample:
     """Of pretraining these runs."""
-    program = offline_program(members[0])
+    program = study.offline_program(members[0])
     phase = sweep.offline_phase(
         AGENTS[program.base],
         env,
@@ -109,21 +119,17 @@ def offline_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
         num_episodes=1,
     )
     runs = sweep.stack([study.offline_run(run) for run in members])
-    return _timed(
-        phase.start(runs, data), lambda state: phase.chunk(state, runs, data), members
+    return Sample(
+        lambda: phase.start(runs, data), lambda state: phase.chunk(state, runs, data)
     )
 
 
-def online_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
+def online_sample(env: Env, members: list[Run], data: OfflineData) -> Sample:
     """Of the online phase of these runs, from agents that have learned nothing."""
-    program = online_program(members[0])
-    base = AGENTS[program.base]
-    before = sweep.offline_phase(base, env, batch_size=1, num_updates=1, num_episodes=1)
-    pretrained = before.start(
-        sweep.stack([study.offline_run(run) for run in members]), data
-    )
+    program = study.online_program(members[0])
+    before = offline_sample(env, members, data)
     phase = sweep.online_phase(
-        base,
+        AGENTS[program.base],
         program.method,
         env,
         batch_size=program.batch_size,
@@ -135,16 +141,33 @@ def online_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
         num_episodes=1,
     )
     runs = sweep.stack([study.online_run(run) for run in members])
-    frozen = None
-    if program.method.expands:
-        of_run = partial(repeated, num_policies=program.num_policies)
-        frozen = jax.vmap(of_run)(pretrained.agent.actor)
-    cost = _timed(
-        phase.start(pretrained, runs, data, frozen),
-        lambda state: phase.chunk(state, pretrained.statistics, runs, data),
-        members,
-    )
-    return cost._replace(seconds=cost.seconds / program.updates_per_step)
+
+    def start():
+        pretrained, frozen = before.start(), None
+        if program.method.expands:
+            of_run = partial(repeated, num_policies=program.num_policies)
+            frozen = jax.vmap(of_run)(pretrained.agent.actor)
+        state = phase.start(pretrained, runs, data, frozen)
+        return state, pretrained.statistics
+
+    def chunk(state):
+        state, statistics = state
+        state, metrics = phase.chunk(state, statistics, runs, data)
+        return (state, statistics), metrics
+
+    return Sample(start, chunk)
+
+
+def offline_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
+    """Of pretraining these runs."""
+    return _timed(offline_sample(env, members, data), len(members))
+
+
+def online_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
+    """Of the online phase of these runs."""
+    cost = _timed(online_sample(env, members, data), len(members))
+    updates = study.online_program(members[0]).updates_per_step
+    return cost._replace(seconds=cost.seconds / updates)
 
 
 def evaluation_steps(config: ConfigDict, env: Env) -> int:
@@ -160,8 +183,25 @@ def evaluation_steps(config: ConfigDict, env: Env) -> int:
 def steps_per_second(env: Env) -> float:
     """Of many environments side by side."""
     num_steps = 32
-    run = steps.scan(env.name, None, ENVIRONMENTS, num_steps)
+    run = random_steps(env, ENVIRONMENTS, num_steps)
     return ENVIRONMENTS * num_steps / _seconds(run)
+
+
+def random_steps(env: Env, count: int, num_steps: int) -> Callable[[], object]:
+    """So many steps of so many environments, as one compiled program."""
+    states = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), count))
+    shape = (count, env.spec.action_dim)
+
+    def run(states):
+        def body(carry, key):
+            actions = jax.random.uniform(key, shape, minval=-1.0)
+            return jax.vmap(env.step)(carry, actions), None
+
+        keys = jax.random.split(jax.random.key(1), num_steps)
+        return jax.lax.scan(body, states, keys)[0]
+
+    compiled = jax.jit(run).lower(states).compile()
+    return lambda: compiled(states)
 
 
 def random_data(spec: Spec) -> OfflineData:
@@ -174,16 +214,15 @@ def random_data(spec: Spec) -> OfflineData:
     return put_on_device(Dataset(transitions, np.zeros(rows, bool)))
 
 
-def _timed(
-    state: Any, chunk: Callable[[Any], tuple[Any, Any]], members: list[Run]
-) -> Cost:
+def _timed(sample: Sample, num_runs: int) -> Cost:
+    state = sample.start()
+
     def run():
         nonlocal state
-        state, _ = chunk(state)
+        state, _ = sample.chunk(state)
         return state
 
-    num_bytes = sum(x.nbytes for x in jax.tree.leaves(state) if hasattr(x, "nbytes"))
-    return Cost(_seconds(run) / (CHUNK * len(members)), num_bytes)
+    return Cost(_seconds(run) / (CHUNK * num_runs), sample.num_bytes)
 
 
 def _seconds(function: Callable[[], Any]) -> float:

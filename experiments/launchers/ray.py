@@ -1,0 +1,59 @@
+"""Units as tasks of Ray, on this machine or on the cluster that RAY_ADDRESS names.
+
+A task whose worker dies is started again and goes on from its unit's checkpoints. All
+machines must see the study's folder.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from experiments.progress import progress_bar
+from experiments.settings import ConfigError
+from experiments.units import Unit
+from experiments.worker import run_unit
+
+RETRIES = 10  # of a unit, after its worker has died
+PATIENCE = 1.0  # seconds between looks at a signal
+
+
+class Ray:
+    """Resources are options of `ray.remote`: num_cpus, num_gpus, memory, ...
+
+    Raises:
+      ConfigError: Ray is not there, or knows no such option.
+    """
+
+    def __init__(self, resources: dict[str, Any]):
+        try:
+            import ray
+        except ImportError as error:
+            raise ConfigError(
+                "--launcher is 'ray', which is not installed; pip install "
+                "'rpex_jax[ray]'"
+            ) from error
+        self._options = {"max_retries": RETRIES} | resources
+        try:
+            self._task = ray.remote(**self._options)(run_unit)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"--resources is {resources}: {' '.join(str(error).split())}"
+            ) from error
+
+    def __call__(self, out: Path, units: list[Unit], check: Callable[[], None]) -> None:
+        import ray
+
+        ray.init(ignore_reinit_error=True, log_to_driver=False)
+        waiting = [self._task.remote(out.absolute(), unit) for unit in units]
+        with progress_bar("units", len(units), "unit") as bar:
+            while waiting:
+                done, waiting = ray.wait(waiting, timeout=PATIENCE)
+                try:
+                    ray.get(done)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from error
+                bar.update(len(done))
+                check()
+
+    def describe(self, out: Path, units: list[Unit]) -> str:
+        return f"tasks of Ray, each with {self._options}"

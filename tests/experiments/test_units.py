@@ -1,0 +1,289 @@
+"""Studies in units: the same rows as in one piece, whoever runs them."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import chex
+import psutil
+import pytest
+
+from experiments import folders, policies, status, study, sweep, units
+from experiments.groups import plan
+from experiments.launchers import LAUNCHERS, parse_resources, slurm
+from experiments.settings import ConfigError
+from experiments.units import Unit
+from rpex_jax.sweep import take
+from tests.experiments.tiny import small_world, tiny_config, write_data
+
+CHUNKS = 2
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("units")
+    write_data(folder / "small.npz", observation_dim=1, action_dim=1)
+    write_data(folder / "hopper.npz", observation_dim=11, action_dim=3)
+    return folder
+
+
+def make_config(file: Path, seeds=(0, 1, 2), chunks=CHUNKS):
+    """Three pretrainings of one program, two methods from each."""
+    config = tiny_config(file, chunks).unlock()
+    config.sweep.corruption, config.sweep.seed = ("action",), seeds
+    return config.lock()
+
+
+def rows_of(out: Path) -> list[dict]:
+    """All that was learned, in an order of its own and without the seconds."""
+    rows = [
+        {k: v for k, v in row.items() if not k.startswith("wall/")}
+        for row in folders.read_rows(out)
+    ]
+    places = ("phase", "method", "seed", "chunk")
+    return sorted(rows, key=lambda row: [str(row.get(name)) for name in places])
+
+
+def assert_same(rows, others):
+    """Batches of another size may add in another order."""
+    for row, other in zip(rows, others, strict=True):
+        for name, value in row.items():
+            if isinstance(value, float | list):
+                assert value == pytest.approx(other[name], rel=1e-4, abs=1e-5), name
+            else:
+                assert value == other[name], name
+
+
+# What a unit is
+
+
+def test_units_are_slices_of_programs(data):
+    """Of 3 and 3 pretrainings of two programs, two at a time; none lost, none twice."""
+    config = make_config(data / "small.npz").unlock()
+    config.sweep.base = ("iql", "riql")
+    runs = study.expand_grid(config)
+    cut = units.units(runs, 2)
+    assert [unit.name for unit in cut] == [
+        "offline-0-runs-0-1",
+        "offline-0-runs-2-2",
+        "offline-1-runs-0-1",
+        "offline-1-runs-2-2",
+    ]
+    whole = plan(runs)
+    assert [key for unit in cut for key in unit.pretrainings] == list(whole.numbers)
+    assert [unit.name for unit in units.units(runs, 0)] == [
+        "offline-0-runs-0-2",
+        "offline-1-runs-0-2",
+    ]
+    part = plan(runs, cut[3].pretrainings)
+    assert part.numbers == whole.numbers  # of the study
+    assert list(part.offline) == ["offline-1"] and list(part.online) == ["online-1"]
+    labels = [run.labels for run in part.online["online-1"][1]]
+    assert [(x["base"], x["method"], x["seed"]) for x in labels] == [
+        ("riql", "pex", 2),
+        ("riql", "rpex", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("edit", "part"),
+    [
+        ({"expansion.num_policies": 3, "expansion.members": "seeds"}, "'seeds'"),
+        (
+            {
+                "perturbation.kind": "random",
+                "curriculum.kind": "linear",
+                "curriculum.q_max": 0.0,
+            },
+            "q_max 0",
+        ),
+    ],
+)
+def test_runs_that_need_each_other_stay_together(data, tmp_path, edit, part):
+    """One sentence, and nothing is written."""
+    config = make_config(data / "small.npz").unlock()
+    config.update_from_flattened_dict(edit)
+    with small_world(), pytest.raises(ConfigError, match="cut into units") as error:
+        sweep.run_study(config, tmp_path / "out", resume=False, unit_size=1)
+    assert part in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+# A study in units, in this process
+
+
+@pytest.fixture(scope="module")
+def both(data, tmp_path_factory):
+    """The same study whole and in three units."""
+    folder = tmp_path_factory.mktemp("both")
+    config = make_config(data / "small.npz")
+    with small_world():
+        sweep.run_study(config, folder / "whole", resume=False)
+        sweep.run_study(config, folder / "units", resume=False, unit_size=1)
+    return folder, config
+
+
+def test_units_leave_the_rows_of_the_whole(both):
+    folder, _ = both
+    names = sorted(path.name for path in (folder / "units" / "units").iterdir())
+    assert names == [f"offline-0-runs-{i}-{i}" for i in range(3)]
+    assert not (folder / "units" / "chunks.jsonl").exists()
+    whole = rows_of(folder / "whole")
+    assert len(whole) == CHUNKS * (3 + 6)
+    assert_same(rows_of(folder / "units"), whole)
+
+
+def test_readers_take_units_as_one_study(both):
+    """The state of every group, and all policies."""
+    folder, _ = both
+    texts = []
+    for name in ("whole", "units"):
+        groups, summary = status.status(folder / name, time.time()).split("\n\n")[:2]
+        texts.append(groups)
+        assert "time left 0:00:00" in summary
+    assert texts[0].count("2 of 2") == 2 and texts[1].count("2 of 2") == 6
+    with small_world():
+        whole, parts = (policies.load(folder / name)[1] for name in ("whole", "units"))
+        unit = folder / "units" / "units" / "offline-0-runs-1-1"
+        one = policies.load(unit / "checkpoints" / "online-0")[1]
+    labels = [label for group in whole for label in group.labels]
+    found = [label for group in parts for label in group.labels]
+    assert sorted(map(json.dumps, found)) == sorted(map(json.dumps, labels))
+    assert [label["seed"] for label in one[0].labels] == [1, 1]
+    same = next(group for group in whole if "method" in group.labels[0])
+    place = [
+        i for i, x in enumerate(same.labels) if x["seed"] == 1 and x["method"] == "pex"
+    ]
+    ours, theirs = take(one[0].states, 0), take(same.states, place[0])
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_units_are_not_trained_again(both, capsys):
+    """What is done is found; a unit that is missing is trained, the others stay."""
+    folder, config = both
+    out = folder / "units"
+    before = rows_of(out)
+    lost = out / "units" / "offline-0-runs-2-2"
+    lost.rename(folder / "lost")
+    times = {p: p.stat().st_mtime_ns for p in out.glob("units/*/checkpoints/*/*")}
+    with small_world():
+        sweep.run_study(config, out, resume=True)
+    assert rows_of(out) == before
+    after = {p: p.stat().st_mtime_ns for p in out.glob("units/*/checkpoints/*/*")}
+    assert {path: after[path] for path in times} == times and len(after) > len(times)
+
+
+def test_a_study_keeps_its_cut(both):
+    """Another size of units, or units of what was begun whole, is one sentence."""
+    folder, config = both
+    for name, size, how in (("units", 2, "--unit_size=1"), ("whole", 1, "whole")):
+        with small_world(), pytest.raises(ConfigError, match="was begun") as error:
+            sweep.run_study(config, folder / name, resume=True, unit_size=size)
+        assert how in str(error.value) and "\n" not in str(error.value)
+
+
+# Launchers
+
+
+def test_resources_are_numbers_and_names():
+    texts = ["num_gpus=0.5", "slurm_partition=long", "exclusive=True"]
+    assert parse_resources(texts) == {
+        "num_gpus": 0.5,
+        "slurm_partition": "long",
+        "exclusive": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("launcher", "resources", "parts"),
+    [
+        ("local", ["num_gpus=1"], ("--resources", "must be empty")),
+        ("slurm", ["slurm_partitoin=a"], ("slurm_partitoin", "partition")),
+        ("slurm", ["timeout_min=long"], ("timeout_min", "int", "long")),
+        ("slurm", ["fast"], ("'fast'", "key=value")),
+        ("slurm", ["=1"], ("'=1'", "key=value")),
+    ],
+)
+def test_bad_resources_are_one_sentence(launcher, resources, parts):
+    pytest.importorskip("submitit")
+    with pytest.raises(ConfigError) as error:
+        LAUNCHERS[launcher](parse_resources(resources))
+    for part in parts:
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_script_that_slurm_would_get(tmp_path):
+    """An array with a task for each unit, and what the user asked for."""
+    pytest.importorskip("submitit")
+    launcher = slurm.Slurm({"timeout_min": 600, "slurm_partition": "gpu"})
+    text = launcher.describe(tmp_path, [Unit("a", []), Unit("b", []), Unit("c", [])])
+    for line in (
+        "#SBATCH --array=0-2%3",
+        "#SBATCH --time=600",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --job-name=rpex",
+    ):
+        assert line in text.splitlines()
+    assert f"{sys.executable} -u -m submitit.core._submit {tmp_path}" in text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def hopper(data, tmp_path_factory):
+    """A study of two pretrainings on real physics, whole: what launchers must match."""
+    out = tmp_path_factory.mktemp("hopper") / "whole"
+    config = make_config(data / "hopper.npz", seeds=(0, 1), chunks=6)
+    sweep.run_study(config, out, resume=False)
+    return config, rows_of(out)
+
+
+@pytest.mark.slow
+def test_submitit_with_its_own_local_executor(hopper, tmp_path):
+    """Two processes of this machine, each with a unit."""
+    pytest.importorskip("submitit")
+    config, whole = hopper
+    launch = slurm.Slurm({}, cluster="local")
+    out = tmp_path / "out"
+    sweep.run_study(config, out, resume=False, unit_size=1, launch=launch)
+    assert_same(rows_of(out), whole)
+    assert len(list((out / "jobs").glob("*_result.pkl"))) == 2
+
+
+@pytest.mark.slow
+def test_ray_with_a_killed_worker(hopper, tmp_path, monkeypatch):
+    """Two workers; one is killed in the middle of its unit, which another takes up."""
+    ray = pytest.importorskip("ray")
+    config, whole = hopper
+    killed: list[int] = []
+    out = tmp_path / "out"
+
+    def kill_one() -> None:
+        """Called while the launcher waits."""
+        rows = folders.read_rows(out)
+        workers = [
+            process.pid
+            for process in psutil.process_iter(["cmdline"])
+            if "ray::run_unit" in " ".join(process.info["cmdline"] or [])
+        ]
+        print(f"{time.strftime('%X')} rows {len(rows)}, workers {workers}", flush=True)
+        if len(rows) >= 3 and not killed:
+            os.kill(workers[0], signal.SIGKILL)
+            killed.append(workers[0])
+            print(f"killed {workers[0]}", flush=True)
+
+    ray.init(num_cpus=2, logging_level=logging.ERROR)
+    try:
+        launch = LAUNCHERS["ray"]({"num_cpus": 1})
+        deferred = contextlib.nullcontext(kill_one)
+        monkeypatch.setattr("experiments.interruption.deferred", lambda: deferred)
+        sweep.run_study(config, out, resume=False, unit_size=1, launch=launch)
+    finally:
+        ray.shutdown()
+    assert killed
+    assert_same(rows_of(out), whole)

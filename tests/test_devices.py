@@ -1,0 +1,109 @@
+"""Runs over devices: a process of its own with eight, since their number is fixed
+when JAX starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from rpex_jax import checkpoints, results
+from rpex_jax.devices import compile_for, cut, fill, run_mesh
+from tests.experiments.tiny import write_data
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("runs", "devices", "used"),
+    [(1, 8, 1), (3, 8, 3), (8, 8, 8), (9, 8, 5), (12, 8, 6), (13, 8, 7), (64, 8, 8)],
+)
+def test_a_mesh_is_as_small_as_costs_nothing(monkeypatch, runs, devices, used):
+    """The largest share is ceil(runs / devices); no device has nothing but copies."""
+    monkeypatch.setattr(jax, "local_devices", lambda: [object()] * devices)
+    monkeypatch.setattr("rpex_jax.devices.Mesh", lambda array, names: array)
+    mesh = run_mesh(runs)
+    assert mesh.size == used
+    share = -(-runs // devices)
+    assert share * used >= runs > share * (used - 1)
+
+
+def test_fill_and_cut():
+    """The last run again, until there are as many; and back."""
+    tree = {"a": np.arange(8.0).reshape(4, 2), "none": None}
+    filled = fill(tree, 3)
+    np.testing.assert_array_equal(filled["a"], tree["a"][[0, 1, 2, 3, 3, 3]])
+    np.testing.assert_array_equal(cut(filled, 4)["a"], tree["a"])
+    assert filled["none"] is None
+    assert fill(tree, 4) == tree
+
+
+def test_one_device_takes_the_plain_program():
+    """No mesh, and a mesh of one: the same compiled text."""
+    texts = [
+        compile_for(mesh, lambda x, y: x + y, (0, None))
+        .lower(np.ones(2), 1.0)
+        .as_text()
+        for mesh in (None, run_mesh(2), Mesh(jax.local_devices()[:1], ("run",)))
+    ]
+    assert texts[0] == texts[1] == texts[2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("devices") / "data.npz"
+    write_data(path, observation_dim=11, action_dim=3)
+    return path
+
+
+def study(data, out, engine, devices, *resume):
+    """The rows of 13 and 26 tiny runs on Hopper, trained on so many devices."""
+    count = f" --xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + count,
+        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
+    }
+    command = [sys.executable, "-m", "tests.on_devices", str(data), str(out), engine]
+    done = subprocess.run(
+        [*command, *resume],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{devices} devices" in done.stdout
+    rows = results.read_rows(out / "chunks.jsonl")
+    return [{k: v for k, v in r.items() if not k.startswith("wall/")} for r in rows]
+
+
+@pytest.mark.parametrize(
+    "engine", ["mujoco", pytest.param("mjx", marks=pytest.mark.slow)]
+)
+def test_eight_devices_give_what_one_gives(data, tmp_path, engine):
+    """Run by run; 13 and 26 runs leave copies on the last of seven devices, of which
+    nothing is seen. What eight devices saved, one takes up."""
+    one = study(data, tmp_path / "one", engine, 1)
+    eight = study(data, tmp_path / "eight", engine, 8)
+    assert len(one) == 2 * (13 + 26)
+    assert_same(one, eight)
+    last = tmp_path / "eight" / "checkpoints" / "online-0"
+    saved = checkpoints.latest(last)
+    results.keep_rows(tmp_path / "eight" / "chunks.jsonl", lambda row: row["chunk"] < 2)
+    (last / str(saved)).rename(last / "1")
+    assert_same(one, study(data, tmp_path / "eight", engine, 1, "--resume"))
+
+
+def assert_same(rows, others):
+    for row, other in zip(rows, others, strict=True):
+        assert row.keys() == other.keys()
+        for name, value in row.items():
+            if isinstance(value, float | list):
+                assert value == pytest.approx(other[name], rel=1e-4, abs=1e-6), name
+            else:
+                assert value == other[name], name
