@@ -199,14 +199,14 @@ def online_phase(
     def evaluate_state(state, statistics, run):
         return evaluate(state.agent, statistics, run, state.step)
 
-    axes = (0, 0, None, 0)
-    start_runs = compile_for(mesh, jax.vmap(start, in_axes=axes), axes)
+    def start_runs(pretrained, runs, data, members=None):
+        of_runs = jax.vmap(start, in_axes=(0, 0, None, 0))
+        return of_runs(pretrained, runs, data, members)
+
     axes = (0, 0, 0, None)
     chunk_runs = jax.vmap(chunk, in_axes=axes)
     return Phase(
-        start=lambda pretrained, runs, data, members=None: start_runs(
-            pretrained, runs, data, members
-        ),
+        start=compile_for(mesh, start_runs, (0, 0, None, 0)),
         chunk=compile_for(mesh, chunk_runs, axes, donate_argnums=(0,)),
         evaluate=compile_for(mesh, jax.vmap(evaluate_state), (0, 0, 0)),
     )
