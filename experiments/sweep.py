@@ -6,7 +6,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -21,6 +21,7 @@ from experiments import (
     policy_sets,
     report,
     settings,
+    sinks,
     study,
 )
 from experiments.command_line import (
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> None:
     study_name = Path(flags.FLAGS["config"].config_filename).stem
     out = Path(OUT.value or f"runs/{study_name}")
     with errors_in_a_line(out):
-        run_study(config, out, resume=_RESUME.value)
+        run_study(config, out, resume=_RESUME.value, sink_names=sinks.SINK.value)
 
 
 @contextlib.contextmanager
@@ -82,13 +83,22 @@ def errors_in_a_line(out: Path) -> Iterator[None]:
         sys.exit(stopped.exit_code)
 
 
-def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
+def run_study(
+    config: ConfigDict, out: Path, *, resume: bool, sink_names: Sequence[str] = ()
+) -> None:
     """Trains all runs of a study and leaves its results folder.
+
+    Args:
+      config: the study's.
+      out: its folder.
+      resume: go on with what is there.
+      sink_names: who else gets the curves, of `sinks.SINKS`.
 
     Raises:
       ConfigError, DatasetError, AttackSetError: before anything is compiled.
       Interrupted: a signal came; the folder is at a whole chunk.
     """
+    followers = sinks.open_sinks(sink_names, out)
     runs = study.expand_grid(config)
     env = study.make_env(config)
     dataset = sources.load(
@@ -106,10 +116,14 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     if config.note:
         print(f"Note: {config.note}.")
     cache_compilations()
-    with folders.locked(out), interruption.deferred() as check:
+    with (
+        folders.locked(out),
+        interruption.deferred() as check,
+        sinks.followed(followers, config) as log,
+    ):
         data = put_on_device(dataset, unit)
         data = data_attacks.with_attacks(data, out, runs, attacker)
-        train_study(config, out, env, runs, data, check)
+        train_study(config, out, env, runs, data, check, log)
         print(report.write(out))
 
 
@@ -120,6 +134,7 @@ def train_study(
     runs: list[Run],
     data: OfflineData,
     check: Callable[[], None],
+    log: Callable[[list[dict]], None],
 ) -> None:
     """Pretraining, attacks on its policies, then all that goes on online.
 
@@ -130,6 +145,7 @@ def train_study(
       runs: its grid.
       data: the clean data set.
       check: as of `training.train`.
+      log: as of `training.train`.
     """
     # Methods that start from the same pretraining share it.
     starting = by_pretraining(runs)
@@ -148,7 +164,7 @@ def train_study(
                 data,
             )
             trained_together[group.name] = keys
-            states = train(group, out, env, config.evaluation.every, bar, check)
+            states = train(group, out, env, config.evaluation.every, bar, check, log)
             pretrained |= {key: sweep.take(states, i) for i, key in enumerate(keys)}
 
     attack_sets.find(out, env, runs, numbers, pretrained)
@@ -173,7 +189,7 @@ def train_study(
                 data,
                 out,
             )
-            train(group, out, env, config.evaluation.every, bar, check)
+            train(group, out, env, config.evaluation.every, bar, check, log)
 
 
 if __name__ == "__main__":

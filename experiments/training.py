@@ -23,6 +23,7 @@ def train(
     evaluate_every: int,
     bar: tqdm,
     check: Callable[[], None],
+    log: Callable[[list[dict]], None] = lambda rows: None,
 ) -> Any:
     """Trains a group to its end, from its last checkpoint if it has one.
 
@@ -38,13 +39,16 @@ def train(
       evaluate_every: chunks.
       bar: moved on by the steps of all runs.
       check: called after every chunk that is saved; may raise to stop there.
+      log: gets the group's rows that are kept, then each chunk's once they are on disk.
     """
     folder, rows_file = out / "checkpoints" / group.name, out / "chunks.jsonl"
     done = checkpoints.latest(folder) or 0
     results.keep_rows(
         rows_file, lambda row: row["group"] != group.name or row["chunk"] <= done
     )
-    failed = failures(group, results.read_rows(rows_file))
+    kept = [r for r in results.read_rows(rows_file) if r["group"] == group.name]
+    failed = failures(group, kept)
+    log(kept)
     if done:
         state = checkpoints.restore(folder, done, jax.eval_shape(group.start))
     else:
@@ -76,6 +80,7 @@ def train(
             if run in failed:
                 row["failed"] = failed[run]
         results.append_rows(rows_file, rows)
+        log(rows)
         if chunk in group.snapshots:
             policy_sets.save_snapshot(out, group.name, chunk, state.agent.actor)
         checkpoints.save(folder, chunk, state)
