@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from rpex_jax.agents import iql
 from rpex_jax.agents.iql import IQLConfig, IQLState
 from rpex_jax.networks import MLP, torch_linear
-from rpex_jax.optimizers import adam_init, adam_step
+from rpex_jax.optimizers import adam_init
 from rpex_jax.selection import selection_logits
 from rpex_jax.types import Array, Key, Spec, Transition
 
@@ -56,17 +56,15 @@ def update(
     del key
     state, advantages, metrics = iql.critic_update(state, batch, config)
     weights = iql.policy_weight(advantages, config)
-
-    def loss_fn(params):
-        log_prob = apply_policy(params, batch.observations, config).log_prob
-        return -(weights * log_prob(batch.actions)).mean()
-
-    loss, gradients = jax.value_and_grad(loss_fn)(state.actor)
-    actor, optimizer = adam_step(
-        gradients, state.actor_optimizer, state.actor, config.learning_rate
+    state, actor_metrics = iql.actor_step(
+        state,
+        batch.observations,
+        batch.actions,
+        weights,
+        config,
+        apply_policy=apply_policy,
     )
-    state = state._replace(actor=actor, actor_optimizer=optimizer)
-    return state, metrics | {"actor/loss": loss}
+    return state, metrics | actor_metrics
 
 
 def policy(state: IQLState, observations: Array, config: IQLConfig) -> Categorical:

@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app
 from ml_collections import ConfigDict
-from scipy.sparse.csgraph import shortest_path
 
 from experiments import discrete_iql, folders
 from experiments.command_line import (
@@ -31,6 +30,7 @@ from experiments.command_line import (
     parse_flags,
     read_config,
 )
+from experiments.gridworld_data import fewest_moves, make_data
 from experiments.gridworld_plot import Panel, plot
 from experiments.settings import ConfigError, check_name
 from rpex_jax import results, sweep
@@ -38,11 +38,11 @@ from rpex_jax.agents.iql import IQLConfig
 from rpex_jax.attacks.corruption import corruption
 from rpex_jax.data.statistics import field_deviations, standardise
 from rpex_jax.envs import gridworld
-from rpex_jax.envs.gridworld import DIRECTIONS, GRIDS, TIME_LIMIT, Grid
+from rpex_jax.envs.gridworld import GRIDS, TIME_LIMIT, Grid
 from rpex_jax.training import offline
 from rpex_jax.training.offline import OfflineData, OfflineState
 from rpex_jax.training.run import RunConfig
-from rpex_jax.types import Array, Key, Transition
+from rpex_jax.types import Array, Transition
 
 DATA = ("clean", "corrupted")
 
@@ -124,79 +124,6 @@ def rules_of(config: ConfigDict) -> list[Rule]:
     """IQL's policy, and every kappa at every temperature."""
     pairs = [Rule(x, k) for x in config.inv_temperatures for k in config.kappas]
     return [POLICY, *pairs]
-
-
-def make_data(grid: Grid, config: ConfigDict) -> Transition:
-    """The walks of every seed, [seeds, walkers * steps, ...]."""
-    walk = jax.vmap(functools.partial(walks, grid, config.data, waypoints(grid)))
-    return jax.jit(walk)(jax.vmap(jax.random.key)(jnp.array(config.seeds)))
-
-
-def walks(grid: Grid, data: ConfigDict, way: np.ndarray, key: Key) -> Transition:
-    """What the walkers of one data set did, [walkers * steps, ...]."""
-    env = gridworld.make(grid)
-    free = jnp.asarray(gridworld.centres(grid, " SG"))
-    knows = jnp.arange(data.walkers) < round(data.near_optimal * data.walkers)
-
-    def somewhere(key):
-        key_cell, key_place = jax.random.split(key)
-        place = jax.random.uniform(key_place, (2,), minval=-0.5, maxval=0.5)
-        return gridworld.at(jax.random.choice(key_cell, free) + place)
-
-    def one_step(state, key, knows):
-        key_move, key_random, key_start = jax.random.split(key, 3)
-        drawn = jax.random.randint(key_move, (), 0, len(DIRECTIONS))
-        is_drawn = ~knows | jax.random.bernoulli(key_random, data.noise)
-        direction = jnp.where(is_drawn, drawn, shortest(grid, way, state.physics))
-        action = jax.nn.one_hot(direction, len(DIRECTIONS))
-        following = env.step(state, action)
-        row = Transition(
-            state.observation,
-            action,
-            following.reward,
-            following.observation,
-            following.terminated.astype(jnp.float32),
-        )
-        again = following.terminated | (following.time >= data.restart)
-        fresh = somewhere(key_start)
-        return jax.tree.map(lambda a, b: jnp.where(again, a, b), fresh, following), row
-
-    def one_walk(key, knows):
-        key_start, key_steps = jax.random.split(key)
-        keys = jax.random.split(key_steps, data.steps)
-        step = functools.partial(one_step, knows=knows)
-        return jax.lax.scan(step, somewhere(key_start), keys)[1]
-
-    rows = jax.vmap(one_walk)(jax.random.split(key, data.walkers), knows)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
-
-
-def waypoints(grid: Grid) -> np.ndarray:
-    """Where to head from each cell on the shortest way to the goal, [y, x, 2].
-
-    Ways go straight from cell to cell, wherever a body of width 0.8 has room.
-    """
-    free = gridworld.centres(grid, " SG")
-    (goal,) = np.flatnonzero((free == gridworld.centres(grid, "G")).all(1))
-    apart = free - free[:, None]
-    body = 0.4 * np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])
-    along = np.linspace(0.0, 1.0, 8 * len(grid))[:, None, None, None, None]
-    between = free[:, None, None] + along * apart[:, :, None] + body
-    has_room = np.asarray(gridworld.is_free(grid, between)).all((0, -1))
-    ways = np.where(has_room, np.linalg.norm(apart, axis=-1), 0.0)
-    _, before = shortest_path(ways, indices=goal, return_predecessors=True)
-    before[goal] = goal
-    table = np.zeros((len(grid), len(grid[0]), 2), np.float32)
-    column, row = free.astype(int).T
-    table[row, column] = free[before]
-    return table
-
-
-def shortest(grid: Grid, way: Array, position: Array) -> Array:
-    """The direction that leads nearest to the next of the `waypoints`, []."""
-    column, row = jnp.floor(position).astype(int)
-    ends = gridworld.move(grid, position, jnp.arange(len(DIRECTIONS)))
-    return jnp.linalg.norm(ends - jnp.asarray(way)[row, column], axis=-1).argmin()
 
 
 def train(
@@ -331,18 +258,6 @@ def spread(values: Any) -> str:
     """Mean and standard error."""
     of_seeds = results.summarise(values)
     return f"{of_seeds.mean:.1f} ± {of_seeds.standard_error:.1f}"
-
-
-def fewest_moves(grid: Grid) -> int:
-    """Moves of the walker who knows the way."""
-    env, way = gridworld.make(grid), waypoints(grid)
-
-    def one_step(state):
-        direction = shortest(grid, way, state.physics)
-        return env.step(state, jax.nn.one_hot(direction, len(DIRECTIONS)))
-
-    start = gridworld.at(gridworld.centres(grid, "S")[0])
-    return int(jax.lax.while_loop(lambda s: ~s.terminated, one_step, start).time)
 
 
 def panels_of(

@@ -11,13 +11,21 @@ On many machines a study is cut into units, which Ray or Slurm runs:
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from experiments import dry_run, folders, interruption, report, settings, units
+from experiments import (
+    dry_run,
+    folders,
+    interruption,
+    report,
+    settings,
+    sinks,
+    units,
+)
 from experiments.command_line import (
     OUT,
     cache_compilations,
@@ -64,7 +72,14 @@ def main(argv: list[str]) -> None:
         if _DRY_RUN.value:
             print(dry_run.describe(config, out, size, launch))
         else:
-            run_study(config, out, resume=_RESUME.value, unit_size=size, launch=launch)
+            run_study(
+                config,
+                out,
+                resume=_RESUME.value,
+                unit_size=size,
+                launch=launch,
+                sink_names=sinks.SINK.value,
+            )
 
 
 @contextlib.contextmanager
@@ -96,6 +111,7 @@ def run_study(
     resume: bool,
     unit_size: int | None = None,
     launch: Launcher | None = None,
+    sink_names: Sequence[str] = (),
 ) -> None:
     """Trains all runs of a study and leaves its results folder.
 
@@ -105,26 +121,37 @@ def run_study(
       resume: from the folder's checkpoints.
       unit_size: of `units.cut`.
       launch: who runs the units; None is this process.
+      sink_names: who else gets the curves of a whole study, of `sinks.SINKS`.
 
     Raises:
       ConfigError, DatasetError, AttackSetError: before anything is compiled.
       Interrupted: a signal came; the folder is at a whole chunk.
     """
+    followers = sinks.open_sinks(sink_names, out)
     checked = check_study(config)
     if unit_size is not None:
         units.check_independent(checked.runs)
+        if sink_names:
+            raise settings.ConfigError(
+                f"--sink is {','.join(sink_names)}, which follows a whole study; for "
+                "one in units use experiments.export"
+            )
     folders.prepare(out, config, resume)
     if config.note:
         print(f"Note: {config.note}.")
     cache_compilations()
-    with folders.locked(out), interruption.deferred() as check:
+    with (
+        folders.locked(out),
+        interruption.deferred() as check,
+        sinks.followed(followers, config) as log,
+    ):
         if of_study := units.cut(out, checked.runs, unit_size):
             if checked.attacker is not None:
                 data_of(checked, out)  # leaves the attacked rows, which all units read
             (launch or LAUNCHERS["local"]({}))(out, of_study, check)
         else:
             part = plan(checked.runs)
-            train_part(checked, out, part, data_of(checked, out), check)
+            train_part(checked, out, part, data_of(checked, out), check, log)
         print(report.write(out))
 
 

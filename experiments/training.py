@@ -22,18 +22,23 @@ def train(
     evaluate_every: int,
     bar: tqdm,
     check: Callable[[], None],
+    log: Callable[[list[dict]], None] = lambda rows: None,
 ) -> Any:
     """Trains a group to its end, in waves as large as the memory of the devices takes.
 
     Should a wave not fit all the same, the group goes on from its last checkpoint in
-    waves of half the size. Otherwise as `train_in_waves`.
+    waves of half the size. Otherwise as `train_in_waves`; `log` gets the group's rows
+    that are kept, then each chunk's once they are on disk.
     """
+    log(kept_rows(group, out))
     size, first = waves.runs_at_once(group), bar.n
     while True:
         if size < len(group.labels):
             bar.write(f"{group.name}: {size} of {len(group.labels)} runs at a time")
         try:
-            return train_in_waves(group, size, out, env, evaluate_every, bar, check)
+            return train_in_waves(
+                group, size, out, env, evaluate_every, bar, check, log
+            )
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error) or size == 1:
                 raise
@@ -50,11 +55,12 @@ def train_in_waves(
     evaluate_every: int,
     bar: tqdm,
     check: Callable[[], None],
+    log: Callable[[list[dict]], None],
 ) -> Any:
     """Trains a group to its end, from its last checkpoint if it has one.
 
-    Rows are written before the checkpoint that covers them, and rows beyond the
-    checkpoint are dropped on the way in: a kill at any moment costs the chunk in
+    Rows are written before the checkpoint that covers them, and `kept_rows` drops what
+    is beyond it: a kill at any moment costs the chunk in
     flight, and no row is lost or doubled. A run with a number that is not finite has
     failed: its row says so and is its last, and the other runs know nothing of it.
 
@@ -66,6 +72,7 @@ def train_in_waves(
       evaluate_every: chunks.
       bar: moved on by the steps of all runs.
       check: called after every chunk that is saved; may raise to stop there.
+      log: gets the rows of each chunk once they are on disk.
 
     Returns:
       The states of all runs at the end, on the host.
@@ -73,9 +80,6 @@ def train_in_waves(
     folder, rows_file = out / "checkpoints" / group.name, out / "chunks.jsonl"
     count = len(group.labels)
     done = checkpoints.latest(folder) or 0
-    results.keep_rows(
-        rows_file, lambda row: row["group"] != group.name or row["chunk"] <= done
-    )
     failed = failures(group, results.read_rows(rows_file))
     of_waves = waves.Waves(group, size)
     if done:
@@ -100,6 +104,7 @@ def train_in_waves(
                 row["failed"] = failed[run] = f"{name} is not finite at step {step}"
                 bar.write(f"{group.labels[run]}: {failed[run]}; the others go on")
         results.append_rows(rows_file, rows.values())
+        log(list(rows.values()))
         states = of_waves.get()
         if chunk in group.snapshots:
             policy_sets.save_snapshot(out, group.name, chunk, states.agent.actor)
@@ -107,6 +112,16 @@ def train_in_waves(
         bar.update(group.chunk_steps * count)
         check()
     return of_waves.get()
+
+
+def kept_rows(group: Group, out: Path) -> list[dict]:
+    """The rows of a group that its last checkpoint covers; drops the others."""
+    done = checkpoints.latest(out / "checkpoints" / group.name) or 0
+    file = out / "chunks.jsonl"
+    results.keep_rows(
+        file, lambda row: row["group"] != group.name or row["chunk"] <= done
+    )
+    return [row for row in results.read_rows(file) if row["group"] == group.name]
 
 
 def failures(group: Group, rows: list[dict]) -> dict[int, str]:

@@ -97,6 +97,7 @@ def train_part(
     part: Plan,
     data: OfflineData,
     check: Callable[[], None],
+    log: Callable[[list[dict]], None] = lambda rows: None,
 ) -> None:
     """Pretraining, attacks on its policies, then all that goes on online.
 
@@ -106,6 +107,7 @@ def train_part(
       part: the groups that are trained.
       data: the clean data set.
       check: as of `training.train`.
+      log: as of `training.train`.
     """
     config, runs, env = checked.config, checked.runs, checked.env
     numbers = part.numbers
@@ -121,7 +123,7 @@ def train_part(
                 env,
                 data,
             )
-            states = train(group, out, env, config.evaluation.every, bar, check)
+            states = train(group, out, env, config.evaluation.every, bar, check, log)
             pretrained |= {key: sweep.take(states, i) for i, key in enumerate(keys)}
 
     started = [run for run in runs if pretraining_key(run) in part.starting]
@@ -147,4 +149,4 @@ def train_part(
                 data,
                 out,
             )
-            train(group, out, env, config.evaluation.every, bar, check)
+            train(group, out, env, config.evaluation.every, bar, check, log)

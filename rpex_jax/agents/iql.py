@@ -165,8 +165,13 @@ def actor_step(
     actions: Array,
     weights: Array,
     config: IQLConfig,
+    *,
+    apply_policy: Callable = apply_policy,
 ) -> tuple[IQLState, dict]:
-    """Weighted regression -mean(w log pi(a | s)); IQL equation 7."""
+    """Weighted regression -mean(w log pi(a | s)); IQL equation 7.
+
+    A policy of another kind passes its own `apply_policy`.
+    """
 
     def loss_fn(params):
         distribution = apply_policy(params, observations, config)

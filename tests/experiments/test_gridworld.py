@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import discrete_iql, gridworld
+from experiments import discrete_iql, gridworld, gridworld_data
 from experiments.configs.gridworld import get_config
 from experiments.gridworld import POLICY, Rule
 from experiments.settings import ConfigError
@@ -31,7 +31,7 @@ def tiny():
 def learned():
     config, grid = tiny(), GRIDS["open"]
     gridworld.check(config)
-    data = gridworld.make_data(grid, config)
+    data = gridworld_data.make_data(grid, config)
     states, runs = gridworld.train(grid, config, data)
     rules = gridworld.rules_of(config)
     paths = gridworld.find_paths(grid, config, states, runs, rules)
@@ -40,10 +40,10 @@ def learned():
 
 def test_who_knows_the_way_takes_a_short_one():
     """Open: the diagonal, 9 sqrt(2) - 0.75 = 12 moves. Wall: round its end."""
-    assert gridworld.fewest_moves(GRIDS["open"]) == 12
+    assert gridworld_data.fewest_moves(GRIDS["open"]) == 12
     corners = np.array([[9.5, 0.5], [1.5, 4.5], [1.5, 6.5], [9.5, 9.5]])
     way = np.linalg.norm(np.diff(corners, axis=0), axis=1).sum()
-    assert gridworld.fewest_moves(GRIDS["wall"]) <= 1.1 * way + 1
+    assert gridworld_data.fewest_moves(GRIDS["wall"]) <= 1.1 * way + 1
 
 
 def test_the_data(learned):

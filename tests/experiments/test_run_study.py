@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import folders, report
+from experiments import export, folders, report
 from experiments import sweep as program
 from experiments.settings import ConfigError
 from rpex_jax import checkpoints, results
 from rpex_jax.data.dataset import DatasetError
+from tests.experiments.test_sinks import points_of
 from tests.experiments.tiny import tiny_config, write_data
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +39,7 @@ def hopper(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hopper")
     write_data(folder / "data.npz", observation_dim=11, action_dim=3)
     config = tiny_config(folder / "data.npz", chunks=2)
-    program.run_study(config, folder / "out", resume=False)
+    program.run_study(config, folder / "out", resume=False, sink_names=["tensorboard"])
     return folder / "out", results.read_rows(folder / "out" / "chunks.jsonl"), config
 
 
@@ -45,7 +47,7 @@ def test_a_study_leaves_its_folder(hopper):
     """Config, versions, rows, report and plots, none of them empty."""
     out, _, config = hopper
     names = {"config.json", "versions.json", "chunks.jsonl", "report.md"}
-    names |= {"checkpoints", "report.html", "figures"}
+    names |= {"checkpoints", "report.html", "figures", "tensorboard"}
     assert {path.name for path in out.iterdir()} == names
     saved = json.loads((out / "config.json").read_text())
     assert saved == json.loads(json.dumps(config.to_dict()))
@@ -76,6 +78,21 @@ def test_every_chunk_of_every_run_has_a_row(hopper):
     assert len(points) == len(online) == 8
     # both methods of a corruption start from the same pretraining
     assert len({(r["corruption"], r["pretraining"]) for r in online}) == 2
+
+
+def test_a_sink_gets_every_row(hopper, tmp_path):
+    """What training hands on as it goes is what the finished folder has."""
+    out, rows, _ = hopper
+    shutil.copytree(out, tmp_path / "copy")
+    export.export(tmp_path / "copy", ["tensorboard"])
+    live, later = (f / "tensorboard" for f in (out, tmp_path / "copy"))
+    folders = {file.parent.relative_to(live) for file in live.rglob("events.*")}
+    assert len(folders) == RUNS_OFFLINE + RUNS_ONLINE
+    assert sum(len(points_of(live / folder)) for folder in folders) == len(rows)
+    for folder in folders:
+        points = points_of(live / folder)
+        assert points == points_of(later / folder)
+        assert "critic/loss" in points[0][1] and "score" in points[-1][1]
 
 
 def test_report_has_every_cell(hopper):
