@@ -215,6 +215,33 @@ def test_the_guide_leaves_when_the_learner_is_as_good(tolerance, num_updates, ex
     assert metrics["jsrl/horizon"] == pytest.approx(np.mean(expected))
 
 
+def test_a_uniform_warm_up_says_nothing_about_guide_and_learner():
+    """Two episodes in which they did not act move no stage."""
+    config = JSRLConfig(None, 5.0, num_stages=5.0, window=1)
+    run = make_run(0, config, offline_elements=(), online_elements=())
+    base = always()._replace(
+        init=lambda key, spec, config: Constant(jnp.full(1, GUIDE))
+    )
+    phase = sweep.online_phase(
+        base,
+        METHODS["jsrl"],
+        PAID,
+        batch_size=8,
+        num_offline=4,
+        capacity=16,
+        warmup=2 * EPISODE,
+        num_steps=1,
+        updates_per_step=1,
+        num_episodes=1,
+        warmup_actions="uniform",
+    )
+    flat = ObservationStatistics(jnp.zeros(1), jnp.ones(1))
+    pretrained = Pretrained(Constant(jnp.full(1, GUIDE)), flat)
+    state = phase.start(sweep.stack([pretrained]), sweep.stack([run]), DATA)
+    assert state.buffer.size == 2 * EPISODE
+    assert state.agent.progress.stage == state.agent.progress.episodes == 0
+
+
 def test_an_evaluated_jsrl_agent_is_the_learner_alone():
     """Though its guide would still act in every step of an episode."""
     config = JSRLConfig(None, 100.0)
