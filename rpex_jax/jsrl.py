@@ -1,14 +1,14 @@
 """Jump-start reinforcement learning, JSRL, arXiv 2204.02372.
 
 A frozen guide acts in the first h steps of an episode, a learner in the rest, so that
-the learner meets the states near the goal first. By the paper's curriculum h goes down
-in n stages,
+the learner meets the states near the goal first. By the paper's curriculum the guide
+begins alone, which tells how many steps H it needs, and h then goes down in n stages,
 
     h = H - H / n, H - 2 H / n, ..., 0,
 
 to the next one when the moving mean of returns is at least its best so far less a
-tolerance. The paper has that mean over separate evaluations; here it is over the
-episodes of training, of guide and learner as they act, and starts anew with each stage:
+tolerance. The paper has both means from separate evaluations; here they are over the
+episodes of training, of guide and learner as they act, and start anew with each stage:
 that costs no steps, and a run needs no evaluation to go on. h can also be drawn anew
 for each episode ("random", the paper's other variant) or shrink with the steps done
 ("linear", ours).
@@ -35,10 +35,10 @@ class JSRLConfig:
     """How long the guide acts; all schedules are numbers of one formula."""
 
     base: Any  # the learner's config
-    horizon: float = 1000.0  # H, steps; the most that the guide acts in an episode
+    horizon: float = 1000.0  # steps; the most that the guide acts in an episode
     decay_steps: float = math.inf  # environment steps until h is 0
     randomness: float = 0.0  # 1: h is uniform below what it would be; 0: h is it
-    num_stages: float = math.inf  # n, of the curriculum; infinite: H stays
+    num_stages: float = math.inf  # n, of the curriculum; infinite: there is none
     tolerance: float = 0.05  # share of the best mean that may be missing
     window: int = static(50)  # episodes of the moving mean
 
@@ -46,9 +46,11 @@ class JSRLConfig:
 class Progress(NamedTuple):
     """Where a run is in its curriculum."""
 
-    stage: Array  # [], int32, from 0
+    stage: Array  # [], int32, 0 while the guide is alone
+    reach: Array  # [], H, steps; until it is known, the most there may be
     returns: Array  # [window], of the newest episodes
     episodes: Array  # [], int32, that ended in this stage
+    steps: Array  # [], int32, of these episodes
     best: Array  # [], the highest moving mean so far
 
 
@@ -64,31 +66,44 @@ class JSRLState(NamedTuple):
 
 def start(config: JSRLConfig) -> Progress:
     """The first stage, before any episode."""
-    # two zeros: one array cannot be donated twice
-    stage, episodes = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-    lowest = jnp.array(jnp.finfo(jnp.float32).min)  # finite, for 0 times it is 0
-    return Progress(stage, jnp.zeros(config.window), episodes, lowest)
+    # zeros of their own: one array cannot be donated twice
+    stage, episodes, steps = (jnp.zeros((), jnp.int32) for _ in range(3))
+    return Progress(
+        stage,
+        reach=jnp.array(config.horizon, jnp.float32),
+        returns=jnp.zeros(config.window),
+        episodes=episodes,
+        steps=steps,
+        best=jnp.array(jnp.finfo(jnp.float32).min),  # finite: 0 times it is 0
+    )
 
 
-def advance(progress: Progress, episode_return: Array, config: JSRLConfig) -> Progress:
+def advance(
+    progress: Progress, episode_return: Array, length: Array, config: JSRLConfig
+) -> Progress:
     """After an episode: the next stage, if as many as the window ended and are good."""
     place = progress.episodes % config.window
     returns = progress.returns.at[place].set(episode_return)
-    episodes, mean = progress.episodes + 1, returns.mean()
-    is_full = episodes >= config.window
+    episodes, steps = progress.episodes + 1, progress.steps + length
+    mean, is_full = returns.mean(), episodes >= config.window
     least = progress.best - config.tolerance * jnp.abs(progress.best)
-    moves = is_full & (mean >= least)
+    moves = is_full & (mean >= least) & jnp.isfinite(config.num_stages)
+    needed = jnp.minimum(progress.reach, steps / episodes)
     return Progress(
         stage=progress.stage + moves,
+        reach=jnp.where(moves & (progress.stage == 0), needed, progress.reach),
         returns=returns,
         episodes=jnp.where(moves, 0, episodes),
+        steps=jnp.where(moves, 0, steps),
         best=jnp.where(is_full, jnp.maximum(progress.best, mean), progress.best),
     )
 
 
-def draw_horizon(key: Key, steps: Array, stage: Array, config: JSRLConfig) -> Array:
+def draw_horizon(
+    key: Key, steps: Array, progress: Progress, config: JSRLConfig
+) -> Array:
     """h of an episode that begins after `steps` environment steps; [], int32."""
-    of_stage = config.horizon - config.horizon * (stage + 1) / config.num_stages
+    of_stage = progress.reach - progress.reach * progress.stage / config.num_stages
     left = jnp.maximum(1.0 - steps / config.decay_steps, 0.0)
     below = 1.0 - config.randomness * (1.0 - jax.random.uniform(key))
     return jnp.floor(jnp.maximum(of_stage, 0.0) * left * below).astype(jnp.int32)
@@ -117,7 +132,7 @@ def jsrl(base: Agent) -> Agent:
         key: Key, state: JSRLState, observation: Array, config: JSRLConfig, time: Array
     ) -> tuple[Array, JSRLState]:
         key_horizon, key_guide, key_learner = jax.random.split(key, 3)
-        drawn = draw_horizon(key_horizon, state.steps, state.progress.stage, config)
+        drawn = draw_horizon(key_horizon, state.steps, state.progress, config)
         horizon = jnp.where(time == 0, drawn, state.horizon)
         action = jnp.where(
             time < horizon,
@@ -126,12 +141,11 @@ def jsrl(base: Agent) -> Agent:
         )
         return action, state._replace(horizon=horizon, steps=state.steps + 1)
 
-    def notice(
-        state: JSRLState, ended: Array, episode_return: Array, config: JSRLConfig
-    ) -> JSRLState:
-        after = advance(state.progress, episode_return, config)
+    def notice(state: JSRLState, episode: Any, config: JSRLConfig) -> JSRLState:
+        returned, length = episode.episode_return, episode.length
+        after = advance(state.progress, returned, length, config)
         progress = jax.tree.map(
-            lambda new, old: jnp.where(ended, new, old), after, state.progress
+            lambda new, old: jnp.where(episode.ended, new, old), after, state.progress
         )
         return state._replace(progress=progress)
 

@@ -109,7 +109,8 @@ def test_a_random_horizon_is_uniform():
     """Below the greatest, and drawn once an episode."""
     config = JSRLConfig(None, 4.0, randomness=1.0)
     keys = jax.random.split(jax.random.key(0), 4000)
-    drawn = jax.vmap(draw_horizon, (0, None, None, None))(keys, 10**6, 0, config)
+    of_keys = jax.vmap(draw_horizon, (0, None, None, None))
+    drawn = of_keys(keys, 10**6, jump_start.start(config), config)
     counts = np.bincount(drawn, minlength=5)
     assert counts[4:].sum() == 0
     assert stats.chisquare(counts[:4]).pvalue > 1e-3
@@ -118,9 +119,11 @@ def test_a_random_horizon_is_uniform():
     assert len(set((done == GUIDE).sum(1))) > 1
 
 
-def horizons(returns, horizon, num_stages, tolerance, window):
+def horizons(returns, lengths, horizon, num_stages, tolerance, window):
     """h of each episode by the paper's appendix, written out in Python."""
-    stages = [horizon - horizon / num_stages * (i + 1) for i in range(num_stages)]
+    needed = min(horizon, sum(lengths[:window]) / window)
+    stages = [needed - needed / num_stages * (i + 1) for i in range(num_stages)]
+    stages = [horizon, *stages]
     newest, best, told = collections.deque(maxlen=window), None, []
     for episode_return in returns:
         told.append(np.floor(stages[0] + 1e-6))
@@ -142,6 +145,7 @@ def test_the_curriculum_is_the_papers(window, sign):
     """Returns that get better and worse, of either sign; several numbers at once."""
     rng = np.random.default_rng(int(window + sign))
     returns = sign * 100.0 + np.cumsum(rng.normal(0, 6.0, (6, 80)), axis=1)
+    lengths = 40 * rng.integers(1, 20, returns.shape)
     numbers = [(700.0, 10, 0.05), (1000.0, 8, 0.0), (30.0, 4, 0.02), (5.0, 1, 0.1)]
     numbers += [(700.0, 10, 0.0), (1000.0, 1000, 0.3)]
     configs = [
@@ -149,20 +153,21 @@ def test_the_curriculum_is_the_papers(window, sign):
         for h, n, tolerance in numbers
     ]
 
-    def episode(progress, episode_return, config):
+    def episode(progress, ended, config):
         key, steps = jax.random.key(0), 10**6
-        told = draw_horizon(key, steps, progress.stage, config)
-        return advance(progress, episode_return, config), told
+        told = draw_horizon(key, steps, progress, config)
+        return advance(progress, *ended, config), told
 
     @jax.jit
     @jax.vmap
-    def run(returns, config):
+    def run(ended, config):
         one = functools.partial(episode, config=config)
-        return jax.lax.scan(one, jump_start.start(config), returns)[1]
+        return jax.lax.scan(one, jump_start.start(config), ended)[1]
 
-    told = np.asarray(run(jnp.asarray(returns, jnp.float32), sweep.stack(configs)))
-    for found, of_run, (h, n, tolerance) in zip(told, returns, numbers, strict=True):
-        expected = horizons(of_run.astype(np.float32), h, n, tolerance, window)
+    returns = returns.astype(np.float32)
+    told = np.asarray(run((returns, lengths), sweep.stack(configs)))
+    for found, one, other, of_run in zip(told, returns, lengths, numbers, strict=True):
+        expected = horizons(one, other, *of_run, window)
         np.testing.assert_array_equal(found, expected)
     reached = {len(set(found)) for found in told}
     assert len(reached) > 2  # some were held up, some were not
@@ -192,16 +197,18 @@ LATE, PAID = guided(jsrl(late_learner())), WORLD._replace(step=paid_by_the_guide
 @pytest.mark.parametrize(
     ("tolerance", "num_updates", "expected"),
     [
-        (0.0, 0, [4, 4, 3, 3, 2, 2, 1, 1, 0, 0, 0, 0]),  # as good from the first step
-        (0.0, 99, [4, 4, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3]),  # 3 steps pay less than 4
-        (0.25, 99, [4, 4, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2]),  # a quarter less, and no more
-        # As good in the seventh episode; the mean of 3 and 5 is 4, as in stage 0.
-        (0.0, 31, [4, 4, 3, 3, 3, 3, 3, 2, 2, 1, 1, 0]),
+        (0.0, 0, [5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0]),  # as good from the first step
+        (0.0, 99, [5, 5, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]),  # 4 steps pay less than 5
+        (0.25, 99, [5, 5, 4, 4, 3, 3, 3, 3, 3, 3, 3, 3]),  # a quarter less, and no more
+        (0.0, 31, [5, 5, 4, 4, 4, 4, 4, 4, 3, 3, 2, 2]),  # as good in the seventh
     ],
 )
 def test_the_guide_leaves_when_the_learner_is_as_good(tolerance, num_updates, expected):
-    """In training, by the returns of its episodes: two in a row, each of five steps."""
-    numbers = dict(horizon=5.0, num_stages=5.0, tolerance=tolerance, window=2)
+    """In training, by the returns of its episodes: two in a row, each of five steps.
+
+    It might act for 100, until it is seen that it needs 5.
+    """
+    numbers = dict(horizon=100.0, num_stages=5.0, tolerance=tolerance, window=2)
     config = JSRLConfig(float(num_updates), **numbers)
     run = make_run(0, config, offline_elements=(), online_elements=())
     steps = len(expected) * EPISODE
@@ -212,7 +219,8 @@ def test_the_guide_leaves_when_the_learner_is_as_good(tolerance, num_updates, ex
     by_guide = np.arange(EPISODE) < np.array(expected)[:, None]
     as_good = by_guide | (learner >= num_updates)
     np.testing.assert_array_equal(done, np.where(as_good, GUIDE, learner))
-    assert metrics["jsrl/horizon"] == pytest.approx(np.mean(expected))
+    told = np.where(np.array(expected) == EPISODE, 100, expected)
+    assert metrics["jsrl/horizon"] == pytest.approx(told.mean())
 
 
 def test_a_uniform_warm_up_says_nothing_about_guide_and_learner():

@@ -240,9 +240,7 @@ def make_chunk(
                 key_reset, world, state.env, action
             )
             if agent.notice is not None:
-                agent_state = agent.notice(
-                    agent_state, episode.ended, episode.episode_return, run.agent
-                )
+                agent_state = agent.notice(agent_state, episode, run.agent)
             stored = store(key_corrupt, transition)
             balance = state.balance
             if balance is not None:

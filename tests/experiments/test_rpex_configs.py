@@ -90,6 +90,7 @@ def test_every_study_is_valid_and_says_what_it_answers(name, preset):
     config = module.get_config(f"{preset},HalfCheetah-v4")
     assert study.expand_grid(config)
     assert bool(config.note) == (preset != "paper")
+    assert (config.jsrl.schedule == "curriculum") == (preset == "paper")
     with pytest.raises(AttributeError):
         config.online.rat = 0.1
 

@@ -128,4 +128,6 @@ def protocol(preset: Preset, env: str) -> ConfigDict:
     config.online.batch_size = preset.batch_size
     config.online.capacity = min(config.online.capacity, preset.online_steps)
     config.evaluation.episodes = preset.episodes
+    if preset is not PRESETS["paper"]:
+        config.jsrl.schedule = "linear"  # there are too few episodes for a curriculum
     return config
