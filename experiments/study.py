@@ -277,11 +277,20 @@ def online_run(run: Run) -> RunConfig:
 
 
 def jsrl_config(config: ConfigDict, learner: Any) -> JSRLConfig:
-    """Either schedule of the guide's horizon, as numbers."""
-    if config.jsrl.schedule == "random":
-        return JSRLConfig(learner, config.jsrl.horizon, randomness=1.0)
-    decay_steps = config.jsrl.decay * config.online.steps
-    return JSRLConfig(learner, config.jsrl.horizon, decay_steps)
+    """A schedule of the guide's horizon, as numbers."""
+    jsrl = config.jsrl
+    numbers: dict[str, float] = {
+        "curriculum": {"num_stages": float(jsrl.num_stages)},
+        "linear": {"decay_steps": jsrl.decay * config.online.steps},
+        "random": {"randomness": 1.0},
+    }[jsrl.schedule]
+    return JSRLConfig(
+        learner,
+        horizon=jsrl.horizon or float(make_env(config).time_limit),
+        tolerance=jsrl.tolerance,
+        window=jsrl.window,
+        **numbers,
+    )
 
 
 def bt_config(config: ConfigDict, learner: Any) -> BTConfig:

@@ -154,7 +154,8 @@ def online_phase(
     evaluate = evaluation.make_evaluate(agent, env, num_episodes=num_episodes)
     explorer = agent
     if warmup_actions == "uniform":
-        explorer = agent._replace(act=uniform(env.spec).act, explore=None)
+        act = uniform(env.spec).act
+        explorer = agent._replace(act=act, explore=None, notice=None)
 
     def make_chunk(who, steps, updates, episodes):
         return online.make_chunk(

@@ -42,7 +42,9 @@ class Agent(NamedTuple):
     leading axis; None takes one without that axis. `explore` is for agents that act by
     the place in the episode, or remember what they did: it acts instead of `act` where
     online data are collected, one environment at a time, `time` steps after its reset,
-    and keeps in the state what it has to remember; None acts by `act`.
+    and keeps in the state what it has to remember; None acts by `act`. `notice` is told
+    after each of those steps what it did to its episode, an `envs.episodes.Episode`;
+    None is not.
     """
 
     init: Callable[..., Any]  # (key, spec, config) -> state
@@ -57,6 +59,7 @@ class Agent(NamedTuple):
     batches: Callable[[Any], int] | None = None  # (config) -> batches in an update
     # (key, state, observation, config, time) -> (action, state)
     explore: Callable[..., Any] | None = None
+    notice: Callable[..., Any] | None = None  # (state, episode, config) -> state
 
 
 def static(default: Any) -> Any:

@@ -1,5 +1,6 @@
 """JSRL and Behavior Transfer: who acts when. With Off2On: resumed, and in batches."""
 
+import collections
 import functools
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import pytest
 from scipy import stats
 
 from rpex_jax import checkpoints, sweep
+from rpex_jax import jsrl as jump_start
 from rpex_jax.agents import AGENTS, CONFIGS
 from rpex_jax.behavior_transfer import (
     LONGEST,
@@ -22,7 +24,7 @@ from rpex_jax.behavior_transfer import (
 from rpex_jax.data.balanced_replay import BalanceConfig
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.data.statistics import ObservationStatistics
-from rpex_jax.jsrl import JSRLConfig, JSRLState, draw_horizon, jsrl
+from rpex_jax.jsrl import JSRLConfig, JSRLState, advance, draw_horizon, jsrl
 from rpex_jax.methods import METHODS
 from rpex_jax.training import online
 from rpex_jax.types import Agent
@@ -107,7 +109,8 @@ def test_a_random_horizon_is_uniform():
     """Below the greatest, and drawn once an episode."""
     config = JSRLConfig(None, 4.0, randomness=1.0)
     keys = jax.random.split(jax.random.key(0), 4000)
-    drawn = jax.vmap(draw_horizon, (0, None, None))(keys, 10**6, config)
+    of_keys = jax.vmap(draw_horizon, (0, None, None, None))
+    drawn = of_keys(keys, 10**6, jump_start.start(config), config)
     counts = np.bincount(drawn, minlength=5)
     assert counts[4:].sum() == 0
     assert stats.chisquare(counts[:4]).pvalue > 1e-3
@@ -116,11 +119,144 @@ def test_a_random_horizon_is_uniform():
     assert len(set((done == GUIDE).sum(1))) > 1
 
 
+def horizons(returns, lengths, horizon, num_stages, tolerance, window):
+    """h of each episode by the paper's appendix, written out in Python."""
+    needed = min(horizon, sum(lengths[:window]) / window)
+    stages = [needed - needed / num_stages * (i + 1) for i in range(num_stages)]
+    stages = [horizon, *stages]
+    newest, best, told = collections.deque(maxlen=window), None, []
+    for episode_return in returns:
+        told.append(np.floor(stages[0] + 1e-6))
+        newest.append(float(episode_return))
+        if len(newest) < window:
+            continue
+        mean = sum(newest) / window
+        is_close = best is None or mean >= best - tolerance * abs(best)
+        best = mean if best is None else max(best, mean)
+        if is_close and len(stages) > 1:
+            stages.pop(0)
+            newest.clear()
+    return told
+
+
+@pytest.mark.parametrize("window", [1, 4])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_curriculum_is_the_papers(window, sign):
+    """Returns that get better and worse, of either sign; several numbers at once."""
+    rng = np.random.default_rng(int(window + sign))
+    returns = sign * 100.0 + np.cumsum(rng.normal(0, 6.0, (6, 80)), axis=1)
+    lengths = 40 * rng.integers(1, 20, returns.shape)
+    numbers = [(700.0, 10, 0.05), (1000.0, 8, 0.0), (30.0, 4, 0.02), (5.0, 1, 0.1)]
+    numbers += [(700.0, 10, 0.0), (1000.0, 1000, 0.3)]
+    configs = [
+        JSRLConfig(None, h, num_stages=n, tolerance=tolerance, window=window)
+        for h, n, tolerance in numbers
+    ]
+
+    def episode(progress, ended, config):
+        key, steps = jax.random.key(0), 10**6
+        told = draw_horizon(key, steps, progress, config)
+        return advance(progress, *ended, config), told
+
+    @jax.jit
+    @jax.vmap
+    def run(ended, config):
+        one = functools.partial(episode, config=config)
+        return jax.lax.scan(one, jump_start.start(config), ended)[1]
+
+    returns = returns.astype(np.float32)
+    told = np.asarray(run((returns, lengths), sweep.stack(configs)))
+    for found, one, other, of_run in zip(told, returns, lengths, numbers, strict=True):
+        expected = horizons(one, other, *of_run, window)
+        np.testing.assert_array_equal(found, expected)
+    reached = {len(set(found)) for found in told}
+    assert len(reached) > 2  # some were held up, some were not
+
+
+def late_learner() -> Agent:
+    """It counts its updates; after as many as its config says it does as the guide."""
+
+    def act(key, state, observation, config, *, greedy):
+        return jnp.where(state.actor >= config, GUIDE, state.actor)
+
+    return always()._replace(
+        init=lambda key, spec, config: Constant(jnp.zeros(1)),
+        update=lambda key, state, batch, config: (Constant(state.actor + 1), {}),
+        act=act,
+    )
+
+
+def paid_by_the_guide(state, action):
+    """A step that is worth 1 if it is the guide's, or of a learner that is as good."""
+    return WORLD.step(state, action)._replace(reward=jnp.float32(action[0] == GUIDE))
+
+
+LATE, PAID = guided(jsrl(late_learner())), WORLD._replace(step=paid_by_the_guide)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "num_updates", "expected"),
+    [
+        (0.0, 0, [5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0]),  # as good from the first step
+        (0.0, 99, [5, 5, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]),  # 4 steps pay less than 5
+        (0.25, 99, [5, 5, 4, 4, 3, 3, 3, 3, 3, 3, 3, 3]),  # a quarter less, and no more
+        (0.0, 31, [5, 5, 4, 4, 4, 4, 4, 4, 3, 3, 2, 2]),  # as good in the seventh
+    ],
+)
+def test_the_guide_leaves_when_the_learner_is_as_good(tolerance, num_updates, expected):
+    """In training, by the returns of its episodes: two in a row, each of five steps.
+
+    It might act for 100, until it is seen that it needs 5.
+    """
+    numbers = dict(horizon=100.0, num_stages=5.0, tolerance=tolerance, window=2)
+    config = JSRLConfig(float(num_updates), **numbers)
+    run = make_run(0, config, offline_elements=(), online_elements=())
+    steps = len(expected) * EPISODE
+    state, metrics = train(LATE, PAID, run, (steps,), data=DATA)
+    done = stored(state).actions.reshape(-1, EPISODE)
+    # Of guide and learner the first h steps are the guide's, whatever the learner does.
+    learner = np.arange(steps).reshape(-1, EPISODE)
+    by_guide = np.arange(EPISODE) < np.array(expected)[:, None]
+    as_good = by_guide | (learner >= num_updates)
+    np.testing.assert_array_equal(done, np.where(as_good, GUIDE, learner))
+    told = np.where(np.array(expected) == EPISODE, 100, expected)
+    assert metrics["jsrl/horizon"] == pytest.approx(told.mean())
+
+
+def test_a_uniform_warm_up_says_nothing_about_guide_and_learner():
+    """Two episodes in which they did not act move no stage."""
+    config = JSRLConfig(None, 5.0, num_stages=5.0, window=1)
+    run = make_run(0, config, offline_elements=(), online_elements=())
+    base = always()._replace(
+        init=lambda key, spec, config: Constant(jnp.full(1, GUIDE))
+    )
+    phase = sweep.online_phase(
+        base,
+        METHODS["jsrl"],
+        PAID,
+        batch_size=8,
+        num_offline=4,
+        capacity=16,
+        warmup=2 * EPISODE,
+        num_steps=1,
+        updates_per_step=1,
+        num_episodes=1,
+        warmup_actions="uniform",
+    )
+    flat = ObservationStatistics(jnp.zeros(1), jnp.ones(1))
+    pretrained = Pretrained(Constant(jnp.full(1, GUIDE)), flat)
+    state = phase.start(sweep.stack([pretrained]), sweep.stack([run]), DATA)
+    assert state.buffer.size == 2 * EPISODE
+    assert state.agent.progress.stage == state.agent.progress.episodes == 0
+
+
 def test_an_evaluated_jsrl_agent_is_the_learner_alone():
     """Though its guide would still act in every step of an episode."""
     config = JSRLConfig(None, 100.0)
     zero = jnp.zeros((), jnp.int32)
-    state = JSRLState(jnp.full(1, GUIDE), Constant(jnp.full(1, LEARNER)), zero, zero)
+    learner = Constant(jnp.full(1, LEARNER))
+    progress = jump_start.start(config)
+    state = JSRLState(jnp.full(1, GUIDE), learner, zero, zero, progress)
     act = functools.partial(JSRL.act, jax.random.key(0), state, jnp.zeros((4, 1)))
     np.testing.assert_array_equal(act(config, greedy=True), LEARNER)
 
@@ -245,7 +381,7 @@ ENV = diagnostic.target_reward()
 DATA = with_true_flags(make_data(observation_dim=1, action_dim=1))
 SMALL = dict(hidden_dims=(8, 8), learning_rate=1e-2)
 WRAPPED = {
-    "jsrl": JSRLConfig,
+    "jsrl": functools.partial(JSRLConfig, horizon=4.0, num_stages=2.0, window=2),
     "bt": functools.partial(BTConfig, flight_probability=0.5),
 }
 

@@ -13,6 +13,7 @@ from experiments.settings import flatten
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
+    "docs/antmaze.md",
     "docs/attacks.md",
     "docs/extending.md",
     "docs/gymnasium.md",

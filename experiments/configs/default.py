@@ -97,8 +97,11 @@ def default_config() -> ConfigDict:
     config.mix.weight = 0.5  # of the pretrained value functions
 
     config.jsrl = ConfigDict()  # of the method of that name; how long the guide acts
-    config.jsrl.schedule = "linear"  # "random"
-    config.jsrl.horizon = 1000.0  # steps of an episode, at most
+    config.jsrl.schedule = "curriculum"  # by returns; "linear", "random"
+    config.jsrl.horizon = 0.0  # steps of an episode, at most; 0: its time limit
+    config.jsrl.num_stages = 10  # of the curriculum, until it is 0
+    config.jsrl.window = 50  # episodes of its mean return; the paper: 5 evaluations
+    config.jsrl.tolerance = 0.05  # share of the best mean that may be missing
     config.jsrl.decay = 0.5  # of linear: share of the online steps until it is 0
 
     config.bt = ConfigDict()  # of the method of that name

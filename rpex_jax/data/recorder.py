@@ -118,7 +118,7 @@ def recording(
 
     Args:
       dataset_id: Minari's name for it, `(namespace/)name-v0`.
-      env_id: the Gymnasium id of the environment, `Hopper-v4`.
+      env_id: the environment's id, of Gymnasium's or a maze of ours: `Hopper-v4`.
       algorithm_name: who acted.
       author: who recorded it.
       command: what makes the data set again.
@@ -172,7 +172,12 @@ def record(
 
 def _spec(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     """What Gymnasium knows of an environment, in a form that can be stored."""
+    from rpex_jax.envs import TASKS
+    from rpex_jax.envs.bridge import gymnasium_spec
+
     module, _, name = env_id.rpartition(":")
+    if name in TASKS and name not in gymnasium.registry:
+        return gymnasium_spec(name)
     try:
         if module:  # "module:Name-v0": importing it registers the environment
             importlib.import_module(module)

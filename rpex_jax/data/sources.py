@@ -154,19 +154,25 @@ def _read_minari(folder: Path, source: str) -> tuple[dict[str, np.ndarray], tupl
     dataset = minari.MinariDataset(folder)
     spaces = {"observation": dataset.observation_space, "action": dataset.action_space}
     for name, space in spaces.items():
-        if not (isinstance(space, Box) and len(space.shape) == 1):
+        parts = _parts(space) if name == "observation" else [space]
+        if not all(isinstance(part, Box) and len(part.shape) == 1 for part in parts):
             raise DatasetError(
                 f"{source} has the {name} space {space}; only a Box of one axis can be "
-                "used, so flatten it and record the set again."
+                "used, for observations also a Dict of them, so flatten it and record "
+                "the set again."
             )
     episodes = [episode for episode in dataset.iterate_episodes() if len(episode)]
     if not episodes:
         raise DatasetError(f"{source} is empty: it must hold at least one episode.")
+    observations = [
+        np.concatenate(_parts(spaces["observation"], episode.observations), axis=-1)
+        for episode in episodes
+    ]
     arrays = {
-        "observations": [episode.observations[:-1] for episode in episodes],
+        "observations": [of_episode[:-1] for of_episode in observations],
         "actions": [episode.actions for episode in episodes],
         "rewards": [episode.rewards for episode in episodes],
-        "next_observations": [episode.observations[1:] for episode in episodes],
+        "next_observations": [of_episode[1:] for of_episode in observations],
         "terminals": [episode.terminations for episode in episodes],
         # an episode ends where its recording does, marked or not
         "timeouts": [np.arange(len(e)) == len(e) - 1 for e in episodes],
@@ -175,3 +181,19 @@ def _read_minari(folder: Path, source: str) -> tuple[dict[str, np.ndarray], tupl
     bounded = np.isfinite(low).all() and np.isfinite(high).all()
     arrays = {name: np.concatenate(parts) for name, parts in arrays.items()}
     return arrays, (low, high) if bounded else (-1.0, 1.0)
+
+
+def _parts(space: Any, values: Any = None) -> list[Any]:
+    """The spaces in a dictionary, or their values, in Gymnasium's order.
+
+    So flattened observations are those of `gymnasium.wrappers.FlattenObservation`.
+    """
+    from gymnasium.spaces import Dict
+
+    if not isinstance(space, Dict):
+        return [space if values is None else values]
+    return [
+        part
+        for name, inner in space.items()
+        for part in _parts(inner, None if values is None else values[name])
+    ]

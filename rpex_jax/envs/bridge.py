@@ -13,10 +13,12 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import FlattenObservation, TimeLimit
 
+from rpex_jax import envs
 from rpex_jax.envs.base import Env, EnvState
 from rpex_jax.envs.host import NOWHERE, HostEnvs, Outcome, Slot
 from rpex_jax.types import Array, Key, Spec
@@ -133,6 +135,25 @@ class GymnasiumEnv(gymnasium.Env):
             bool(state.truncated | (state.time >= self._env.time_limit)),
             {"failed": bool(state.failed)},
         )
+
+
+def gymnasium_spec(name: str) -> EnvSpec:
+    """What Gymnasium has to know of one of our environments to make it, as plain text.
+
+    Args:
+      name: one of `envs.TASKS`; of use for those that Gymnasium does not have itself.
+    """
+    return EnvSpec(
+        name,
+        entry_point="rpex_jax.envs.bridge:make_ours",
+        max_episode_steps=envs.TASKS[name].time_limit,
+        kwargs={"name": name},
+    )
+
+
+def make_ours(name: str) -> GymnasiumEnv:
+    """One of our environments by its name, for a spec that was stored."""
+    return GymnasiumEnv(envs.make(name))
 
 
 def _make(source: str | Maker, time_limit: int | None) -> gymnasium.Env:

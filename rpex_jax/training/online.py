@@ -239,6 +239,8 @@ def make_chunk(
             env_state, transition, episode = episodes.step(
                 key_reset, world, state.env, action
             )
+            if agent.notice is not None:
+                agent_state = agent.notice(agent_state, episode, run.agent)
             stored = store(key_corrupt, transition)
             balance = state.balance
             if balance is not None:

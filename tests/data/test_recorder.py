@@ -13,6 +13,7 @@ import pytest
 
 from rpex_jax.data import recorder, sources
 from rpex_jax.data.dataset import DatasetError, episode_slices, from_arrays
+from rpex_jax.envs.bridge import GymnasiumEnv
 
 ABOUT = {"algorithm_name": "noise", "author": "tests", "command": "pytest"}
 
@@ -75,6 +76,19 @@ def test_actions_are_recorded_in_the_units_of_the_environment(minari_root, array
     actions = next(minari.load_dataset("pendulum-v0").iterate_episodes()).actions
     np.testing.assert_allclose(actions, 2 * arrays["actions"][:4])
     assert_same(sources.load("pendulum-v0"), dataset)
+
+
+def test_a_maze_that_gymnasium_does_not_have_is_recorded_too(minari_root, arrays):
+    """D4RL's mazes; what was recorded knows how to make its world again."""
+    tiled = {k: np.tile(arrays[k], 10)[:, :29] for k in arrays if "observations" in k}
+    tiled["actions"] = np.tile(arrays["actions"], 4)
+    dataset = from_arrays(arrays | tiled, "example")
+    record_hopper(dataset, "test/maze-v0", "antmaze-umaze-v2")
+    assert_same(sources.load("test/maze-v0"), dataset)
+    env = minari.load_dataset("test/maze-v0").recover_environment()
+    assert env.spec.max_episode_steps == 700
+    assert isinstance(env.unwrapped, GymnasiumEnv)
+    assert (env.observation_space.shape, env.action_space.shape) == ((29,), (8,))
 
 
 def test_record_refuses(minari_root, arrays, dataset):

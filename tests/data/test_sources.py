@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import gymnasium
+import gymnasium_robotics
 import h5py
 import jax
 import minari
@@ -142,6 +143,85 @@ def test_minari_and_d4rl_of_the_same_steps(minari_root, tmp_path):
     lasts = columns["terminals"] | np.roll(columns["timeouts"], -1)
     lasts[-2] = True
     np.testing.assert_array_equal(view.episode_ends, lasts[kept])
+
+
+@pytest.fixture(scope="module")
+def antmaze(tmp_path_factory):
+    """Gymnasium-Robotics' steps in a set as `D4RL/antmaze/umaze-v1` is, by Minari.
+
+    Where it is, and of every step: qpos, qvel, goal, reward, terminated, truncated and
+    whether it was an episode's last, after it.
+    """
+    gymnasium.register_envs(gymnasium_robotics)
+    with pytest.MonkeyPatch.context() as patch:
+        root = tmp_path_factory.mktemp("minari")
+        patch.setenv("MINARI_DATASETS_PATH", str(root))
+        env = minari.DataCollector(
+            gymnasium.make(
+                "AntMaze_UMaze-v4", max_episode_steps=4, continuing_task=False
+            )
+        )
+        here, world = np.array([3, 1]), env.unwrapped
+        env.action_space.seed(0)
+        steps = []
+        for seed in (5, 6, 7):  # of the second the goal is where the ant starts
+            env.reset(seed=seed, options={"goal_cell": here, "reset_cell": here})
+            terminated = truncated = False
+            while not (terminated or truncated):
+                before = np.concatenate([world.data.qpos, world.data.qvel])
+                action = env.action_space.sample()
+                _, reward, terminated, truncated, _ = env.step(action)
+                after = np.concatenate([world.data.qpos, world.data.qvel])
+                steps.append([before, action, reward, after, terminated])
+                steps[-1] += [terminated or truncated, world.goal]
+        env.create_dataset("test/antmaze-v0")
+        return root / "test/antmaze-v0", steps
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Minari asks for more metadata
+def test_minaris_antmaze_has_d4rls_columns(antmaze):
+    """Without the goal: qpos, x and y first, then qvel, as our mazes and D4RL's files.
+
+    A goal is terminal, a time limit is not, and both end an episode.
+    """
+    folder, steps = antmaze
+    columns = [np.array(column, np.float32) for column in zip(*steps, strict=True)]
+    dataset = sources.load(folder, drop_observation_columns=(2, 3))
+    before, actions, rewards, after, terminals, ends, _ = columns
+    assert dataset.transitions.observations.shape[1] == 29
+    for found, expected in zip(
+        dataset.transitions, (before, actions, rewards, after, terminals), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(dataset.episode_ends, ends)
+    assert terminals.sum() == 1 and ends.sum() == 3
+    assert rewards[terminals == 1] == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_dictionaries_are_flattened_as_gymnasium_does(antmaze):
+    """So they fit the same world behind `envs.make`, which has the goal as well."""
+    folder, steps = antmaze
+    env = gymnasium.wrappers.FlattenObservation(gymnasium.make("AntMaze_UMaze-v4"))
+    observations = sources.load(folder).transitions.observations
+    assert observations.shape[1:] == env.observation_space.shape == (31,)
+    for row, (state, *_, goal) in zip(observations, steps, strict=True):
+        apart = {
+            "observation": state[2:],
+            "achieved_goal": state[:2],
+            "desired_goal": goal,
+        }
+        np.testing.assert_array_equal(row, np.float32(env.observation(apart)))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_minari_of_other_spaces(minari_root):
+    env = minari.DataCollector(gymnasium.make("CartPole-v1", max_episode_steps=1))
+    env.reset(seed=0)
+    env.step(0)
+    env.create_dataset("test/cartpole-v0")
+    with pytest.raises(DatasetError, match=r"action space Discrete\(2\); only a Box"):
+        sources.load("test/cartpole-v0")
 
 
 def test_d4rl_without_timeouts(tmp_path, arrays):

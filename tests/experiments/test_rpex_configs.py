@@ -7,14 +7,14 @@ import pytest
 
 from experiments import study
 from experiments.configs import rpex
-from experiments.configs.rpex import common
-from experiments.settings import ConfigError
+from experiments.configs.rpex import antmaze, common
+from experiments.settings import ConfigError, look_up
 from rpex_jax import sweep
 from rpex_jax.attacks.corruption import ELEMENTS
 
 STUDIES = sorted(
     {module.name for module in pkgutil.iter_modules(rpex.__path__)}
-    - {"common", "hyperparameters"}
+    - {"common", "hyperparameters", "antmaze"}  # the last has other environments
 )
 # sigma / quantile / critics as RIQL_config.py prints them.
 RANDOM = """
@@ -90,6 +90,7 @@ def test_every_study_is_valid_and_says_what_it_answers(name, preset):
     config = module.get_config(f"{preset},HalfCheetah-v4")
     assert study.expand_grid(config)
     assert bool(config.note) == (preset != "paper")
+    assert (config.jsrl.schedule == "curriculum") == (preset == "paper")
     with pytest.raises(AttributeError):
         config.online.rat = 0.1
 
@@ -118,3 +119,73 @@ def test_a_bad_argument_is_one_sentence(argument, parts):
         common.start(argument)
     for part in parts:
         assert part in str(error.value)
+
+
+# Every number that AntMaze has a source for, cell by cell. Damage, seeds: RPEX Table 5.
+# Kappa, lambda, ratio, updates: its Table C.1, which Table 5 keeps. Expectile, beta,
+# reward, episodes: PEX's README and IQL's antmaze_config.py. RIQL: attack_offline.py.
+ANTMAZE = """
+| data.reward_scale | 1 |
+| data.reward_shift | -1 |
+| offline.rate | 0.2 |
+| offline.scale | 0.3 |
+| offline.steps | 2000000 |
+| offline.batch_size | 256 |
+| online.rate | 0.3 |
+| online.scale | 0.5 |
+| online.steps | 1000000 |
+| online.warmup | 5000 |
+| online.batch_size | 256 |
+| online.offline_ratio | 0.5 |
+| online.updates_per_step | 1 |
+| expansion.kappa | 0.1 |
+| expansion.inv_temperature | 3 |
+| evaluation.episodes | 100 |
+| agent.iql.expectile | 0.9 |
+| agent.iql.beta | 10 |
+| agent.iql.discount | 0.99 |
+| agent.iql.learning_rate | 0.0003 |
+| agent.riql.expectile | 0.9 |
+| agent.riql.beta | 10 |
+| agent.riql.discount | 0.99 |
+| agent.riql.learning_rate | 0.0003 |
+| agent.riql.target_update_rate | 0.005 |
+| agent.riql.sigma | 3 |
+| agent.riql.quantile | 0.1 |
+| agent.riql.num_critics | 5 |
+"""
+
+
+def test_antmaze_has_the_papers_numbers():
+    """All three methods, from RIQL, with both damages; AlignIQL for observations."""
+    config = antmaze.get_config()
+    for line in ANTMAZE.strip().splitlines():
+        key, number = (cell.strip() for cell in line.strip("| ").split("|"))
+        assert look_up(config, key) == float(number), key
+    assert config.env == "antmaze-large-play-v2"
+    runs = study.expand_grid(config)
+    assert len(runs) == 3 * 2 * 10  # methods, damages, seeds
+    labels = {(run.labels["base"], run.labels["method"]) for run in runs}
+    assert labels == {("riql", name) for name in ("direct", "pex", "rpex")}
+    align = {run.labels["corruption"]: run.config.online.align for run in runs}
+    assert align == {"observation": 1.0, "dynamics": 0.0}
+
+
+def test_antmazes_data_are_d4rls_files():
+    """Of all six mazes, as D4RL's list of addresses for v2 names them."""
+    names = {
+        "antmaze-umaze-v2": "u-maze_noisy_multistart_False_multigoal_False",
+        "antmaze-umaze-diverse-v2": "u-maze_noisy_multistart_True_multigoal_True",
+        "antmaze-medium-play-v2": "big-maze_noisy_multistart_True_multigoal_False",
+        "antmaze-medium-diverse-v2": "big-maze_noisy_multistart_True_multigoal_True",
+        "antmaze-large-play-v2": "hardest-maze_noisy_multistart_True_multigoal_False",
+        "antmaze-large-diverse-v2": "hardest-maze_noisy_multistart_True_multigoal_True",
+    }
+    for preset in common.PRESETS:
+        for env, name in names.items():
+            config = antmaze.get_config(f"{preset},{env}")
+            assert config.data.source == f"Ant_maze_{name}_sparse_fixed.hdf5"
+            assert config.env == env and study.expand_grid(config)
+            assert bool(config.note) == (preset != "paper")
+    with pytest.raises(ConfigError, match=r"'antmaze-huge-v2'.*did you mean"):
+        antmaze.get_config("small,antmaze-huge-v2")

@@ -192,13 +192,7 @@ def test_what_does_not_learn_has_no_group_online():
 def test_baselines_are_told_their_numbers():
     """Schedules, flights and balance reach the run; off2on draws no fixed share."""
     config = small_grid()
-    config.online.steps, config.jsrl.decay, config.jsrl.horizon = 200_000, 0.25, 300.0
     config.bt.flight_probability, config.balance.online_share = 0.2, 0.75
-    jsrl = study.online_run(single(config, method="jsrl")).agent
-    assert (jsrl.horizon, jsrl.decay_steps, jsrl.randomness) == (300.0, 50_000.0, 0.0)
-    config.jsrl.schedule = "random"
-    jsrl = study.online_run(single(config, method="jsrl")).agent
-    assert (jsrl.horizon, jsrl.decay_steps, jsrl.randomness) == (300.0, math.inf, 1.0)
     bt = study.online_run(single(config, method="bt")).agent
     assert (bt.flight_probability, bt.exponent) == (0.2, 2.0)
     config.mix.weight = 0.2
@@ -213,6 +207,39 @@ def test_baselines_are_told_their_numbers():
 
 
 @pytest.mark.parametrize(
+    ("schedule", "decay_steps", "randomness", "num_stages"),
+    [
+        ("curriculum", math.inf, 0.0, 8.0),
+        ("linear", 50_000.0, 0.0, math.inf),
+        ("random", math.inf, 1.0, math.inf),
+    ],
+)
+def test_a_guides_schedule_is_its_own_numbers(
+    schedule, decay_steps, randomness, num_stages
+):
+    """Those of the other schedules do nothing; all are runs of one program."""
+    config = small_grid()
+    default = study.online_run(single(config, method="jsrl"))
+    config.online.steps, config.jsrl.decay = 200_000, 0.25
+    config.jsrl.num_stages, config.jsrl.tolerance = 8, 0.2
+    config.jsrl.horizon, config.jsrl.schedule = 300.0, schedule
+    run = study.online_run(single(config, method="jsrl"))
+    told = run.agent
+    assert (told.decay_steps, told.randomness) == (decay_steps, randomness)
+    assert (told.num_stages, told.horizon, told.tolerance) == (num_stages, 300.0, 0.2)
+    assert sweep.structure(run) == sweep.structure(default)
+
+
+def test_a_guide_acts_no_longer_than_an_episode_lasts():
+    """By default; and by default it leaves as the paper says, in Table 11's numbers."""
+    config = small_grid()
+    for env, steps in (("Hopper-v4", 1000), ("antmaze-umaze-v2", 700)):
+        config.env = env
+        jsrl = study.online_run(single(config, method="jsrl")).agent
+        assert (jsrl.horizon, jsrl.num_stages, jsrl.tolerance) == (steps, 10, 0.05)
+
+
+@pytest.mark.parametrize(
     ("labels", "settings", "parts"),
     [
         ({"method": "off2on"}, {}, ("'off2on' cannot start from", "cql_ensemble")),
@@ -223,6 +250,9 @@ def test_baselines_are_told_their_numbers():
         ),
         ({"method": "jsrl"}, {"perturbation.kind": "pgd"}, ("'pgd'", "'jsrl'")),
         ({"method": "jsrl"}, {"jsrl.schedule": "linera"}, ("mean 'linear'?",)),
+        ({"method": "jsrl"}, {"jsrl.window": 0}, ("jsrl.window is 0", "[1, inf]")),
+        ({"method": "jsrl"}, {"jsrl.num_stages": 0}, ("jsrl.num_stages is 0",)),
+        ({"method": "jsrl"}, {"jsrl.tolerance": -0.1}, ("jsrl.tolerance is -0.1",)),
         ({"method": "bt"}, {"bt.flight_probability": 2.0}, ("must lie in [0, 1]",)),
     ],
 )

@@ -85,22 +85,38 @@ def start(argument: str) -> ConfigDict:
       ConfigError: a preset that there is not, or an environment without numbers of
         RIQL's.
     """
-    name, _, env = argument.partition(",")
-    name, env = name or "paper", env or "Hopper-v4"
-    check_name("the preset", name, tuple(PRESETS))
+    preset, env = parse(argument, "Hopper-v4")
     if not hyperparameters.rows(env):
         raise ConfigError(
             f"the study's environment is {env!r}; there are RIQL's numbers for "
             f"{', '.join(hyperparameters.RANDOM)}"
         )
-    preset = PRESETS[name]
-    config = default_config()
-    config.note = preset.note
-    config.env = env
+    config = protocol(preset, env)
     kind = f"{env.split('-')[0].lower()}-medium-replay"
     config.data.source = f"{env.lower()}/medium-replay-v0"
     if kind in builtin_names():
         config.data.source = kind
+    hyperparameters.apply(config)
+    return config
+
+
+def parse(argument: str, env: str) -> tuple[Preset, str]:
+    """The preset and the environment of a study's argument, `env` where it has none.
+
+    Raises:
+      ConfigError: there is no such preset.
+    """
+    name, _, given = argument.partition(",")
+    name = name or "paper"
+    check_name("the preset", name, tuple(PRESETS))
+    return PRESETS[name], given or env
+
+
+def protocol(preset: Preset, env: str) -> ConfigDict:
+    """Table C.1 at a preset's budget; neither a data set nor RIQL's numbers yet."""
+    config = default_config()
+    config.note = preset.note
+    config.env = env
     config.sweep.seed = tuple(range(preset.seeds))
     for agent in config.agent.values():
         agent.hidden_dims = (preset.width,) * len(agent.hidden_dims)
@@ -115,5 +131,6 @@ def start(argument: str) -> ConfigDict:
     config.online.batch_size = preset.batch_size
     config.online.capacity = min(config.online.capacity, preset.online_steps)
     config.evaluation.episodes = preset.episodes
-    hyperparameters.apply(config)
+    if preset is not PRESETS["paper"]:
+        config.jsrl.schedule = "linear"  # there are too few episodes for a curriculum
     return config
