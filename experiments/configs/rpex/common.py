@@ -120,8 +120,6 @@ def protocol(preset: Preset, env: str) -> ConfigDict:
     config.sweep.seed = tuple(range(preset.seeds))
     for agent in config.agent.values():
         agent.hidden_dims = (preset.width,) * len(agent.hidden_dims)
-    if name != "paper":  # with the released code's, RIQL is at a floor for so long
-        config.agent.riql.critic_init = "torch"
     config.offline.steps = preset.offline_updates
     config.offline.chunk = preset.offline_chunk
     config.offline.batch_size = preset.batch_size
@@ -133,4 +131,6 @@ def protocol(preset: Preset, env: str) -> ConfigDict:
     config.evaluation.episodes = preset.episodes
     if preset is not PRESETS["paper"]:
         config.jsrl.schedule = "linear"  # there are too few episodes for a curriculum
+        # with the released code's RIQL is at a floor for so few updates
+        config.agent.riql.critic_init = "torch"
     return config
