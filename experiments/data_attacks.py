@@ -73,7 +73,7 @@ def load_attacker(runs: list[Run], env: Env) -> Attacker | None:
             "attacker is empty, but a corruption is adversarial; set it to the folder "
             "of an EDAC agent, which experiments/configs/attacker.py trains"
         )
-    world, groups = policies.load(Path(place))
+    world, groups = policies.load(Path(place), "attacker")
     group = next((g for g in groups if g.labels[0].get("base") == "edac"), None)
     if group is None:
         raise ConfigError(f"attacker is {place}, which has no EDAC agent")

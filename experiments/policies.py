@@ -16,7 +16,6 @@ from experiments.settings import ConfigError
 from experiments.study import Run, by_pretraining, pretraining_key
 from rpex_jax import checkpoints, sweep
 from rpex_jax.agents import AGENTS
-from rpex_jax.data import sources
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.data.statistics import ObservationStatistics
 from rpex_jax.envs import Env
@@ -49,15 +48,17 @@ class Policies(NamedTuple):
     pretrained: Pretrained
 
 
-def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
+def load(checkpoint: Path, key: str = "--checkpoint") -> tuple[Env, list[Policies]]:
     """The environment and the groups of runs of a checkpoint.
 
     Args:
       checkpoint: `OUT/checkpoints/GROUP/NUMBER`, `OUT/checkpoints/GROUP` for its last,
         or `OUT` for the last of every group.
+      key: what errors call it.
 
     Raises:
-      ConfigError: there is no such checkpoint, or it is of something else.
+      ConfigError: there is no such checkpoint, or its config cannot be used.
+      CheckpointError: it is damaged, or of something else.
     """
     checkpoint = checkpoint.absolute()
     outs = (checkpoint, *checkpoint.parents[1:3])
@@ -68,15 +69,33 @@ def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
         last[path.parent] = max(int(path.name), last.get(path.parent, 0))
     if not last:
         raise ConfigError(
-            f"--checkpoint is {checkpoint}, where none is complete; it must be the "
+            f"{key} is {checkpoint}, where none is complete; it must be the "
             "folder of a sweep or of a collection, or in it checkpoints/GROUP or "
             "checkpoints/GROUP/NUMBER"
         )
     config = folders.read(out)
     is_study = "sweep" in config
+    if is_study:
+        names = _groups_of(config)
+        for folder in last:
+            if folder.name not in names:
+                raise ConfigError(
+                    f"{key} has {folder}, which is no group of the config "
+                    f"beside it; those are {', '.join(names)}"
+                )
     env = study.make_env(config)
     load_group = _load_of_study if is_study else _load_collected
     return env, [load_group(config, env, *group) for group in last.items()]
+
+
+def _groups_of(config: ConfigDict) -> list[str]:
+    """The names of all groups of a study."""
+    runs = study.expand_grid(config)
+    counts = {
+        "offline": len(offline_programs(by_pretraining(runs))),
+        "online": len(online_programs(runs)),
+    }
+    return [f"{phase}-{i}" for phase, count in counts.items() for i in range(count)]
 
 
 def _load_collected(
@@ -144,7 +163,7 @@ def _load_online(
 
     num_rows = 0
     if program.method.balances:  # it has a priority for every row of the data
-        dataset = sources.load(members[0].config.data.source)
+        dataset = study.load_dataset(members[0].config)
         num_rows = len(dataset.transitions.rewards)
 
     def start(pretrained, run):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict
 
 from experiments import (
@@ -20,16 +20,17 @@ from experiments import (
     interruption,
     policy_sets,
     report,
-    settings,
     study,
 )
 from experiments.command_line import (
     OUT,
     cache_compilations,
     fail,
-    parse_flags,
     read_config,
+    refuse_arguments,
+    run,
 )
+from experiments.configs.default import default_config
 from experiments.groups import (
     offline_group,
     offline_programs,
@@ -40,9 +41,6 @@ from experiments.progress import progress_bar
 from experiments.study import Run, by_pretraining, pretraining_key
 from experiments.training import train
 from rpex_jax import sweep
-from rpex_jax.data import sources
-from rpex_jax.data.attack_sets import AttackSetError
-from rpex_jax.data.dataset import DatasetError
 from rpex_jax.envs import Env
 from rpex_jax.training.offline import OfflineData, put_on_device
 
@@ -50,9 +48,8 @@ _RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoint
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
-    config = read_config()
+    refuse_arguments(argv)
+    config = read_config(default_config())
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     study_name = Path(flags.FLAGS["config"].config_filename).stem
     out = Path(OUT.value or f"runs/{study_name}")
@@ -62,14 +59,12 @@ def main(argv: list[str]) -> None:
 
 @contextlib.contextmanager
 def errors_in_a_line(out: Path) -> Iterator[None]:
-    """Ends the program with a sentence and an exit code, where a user can do something.
+    """Ends the program with a sentence and an exit code, where a user can go on.
 
-    Wrong settings and files end it with 2, a signal with 128 and its number.
+    What cannot be written ends it with 2, a signal with 128 and its number.
     """
     try:
         yield
-    except (settings.ConfigError, DatasetError, AttackSetError) as error:
-        fail(error)
     except OSError as error:  # a full disk, a folder that cannot be written
         place = error.filename or out
         fail(f"{place}: {error.strerror}; what was saved is whole, --resume goes on")
@@ -86,21 +81,19 @@ def run_study(config: ConfigDict, out: Path, *, resume: bool) -> None:
     """Trains all runs of a study and leaves its results folder.
 
     Raises:
-      ConfigError, DatasetError, AttackSetError: before anything is compiled.
+      ConfigError, DatasetError, AttackSetError, CheckpointError: before anything is
+        compiled.
       Interrupted: a signal came; the folder is at a whole chunk.
     """
     runs = study.expand_grid(config)
     env = study.make_env(config)
-    dataset = sources.load(
-        config.data.source,
-        action_range=tuple(config.data.action_range) or None,
-        drop_observation_columns=tuple(config.data.drop_observation_columns),
-    )
+    dataset = study.load_dataset(config)
     study.check_widths(env, dataset, config.data.source)
     study.check_prefill(runs, len(dataset.transitions.rewards))
     unit = study.reward_unit(config, dataset)
     policy_sets.check(runs)
     attack_sets.check_given(env, runs)
+    attack_sets.check_calibrated(runs)
     attacker = data_attacks.load_attacker(runs, env)
     folders.prepare(out, config, resume)
     if config.note:
@@ -177,4 +170,4 @@ def train_study(
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    run(main)

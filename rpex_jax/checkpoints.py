@@ -7,6 +7,10 @@ import jax
 import orbax.checkpoint as ocp
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; one sentence: its place, and what is wrong."""
+
+
 def save(folder: Path, chunk: int, state: Any, *, keep: int | None = 1) -> None:
     """Writes `state` as `folder/chunk`, then removes older ones but for `keep`.
 
@@ -27,10 +31,59 @@ def latest(folder: Path) -> int | None:
 
 
 def restore(folder: Path, chunk: int, like: Any) -> Any:
-    """The state saved as `chunk`, in the structure, shapes and types of `like`."""
+    """The state saved as `chunk`, in the structure, shapes and types of `like`.
+
+    Raises:
+      CheckpointError: there is none, it is damaged, or it is of something else.
+    """
+    place = folder / str(chunk)
+    if not place.is_dir():
+        raise CheckpointError(f"{place} is no folder; it must be a checkpoint")
+    try:
+        with ocp.StandardCheckpointer() as reader:
+            saved = reader.metadata((place / "default").absolute()).item_metadata.tree
+    except Exception as error:  # Orbax raises a dozen types on damaged files
+        raise _damaged(place, error) from error
+    _check_same(place, _shapes(saved), _shapes(like))
     shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    with _manager(folder) as manager:
-        return manager.restore(chunk, args=ocp.args.StandardRestore(shapes))
+    try:
+        with _manager(folder) as manager:
+            return manager.restore(chunk, args=ocp.args.StandardRestore(shapes))
+    except Exception as error:
+        raise _damaged(place, error) from error
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...] | None]:
+    """By the path of each array; a key of randomness, which is saved as data, has none.
+
+    What holds nothing has no path, as in a checkpoint.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): None
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else tuple(leaf.shape)
+        for path, leaf in leaves
+    }
+
+
+def _check_same(place: Path, saved: dict, wanted: dict) -> None:
+    """Raises a `CheckpointError` at the first array that is not as it must be."""
+    for name in sorted(saved.keys() | wanted.keys()):
+        found, needed = saved.get(name, "nothing"), wanted.get(name, "nothing")
+        if needed is not None and found != needed:
+            raise CheckpointError(
+                f"{place} has {found} as {name}, where it must have {needed}; it is of "
+                "another environment, agent, config or version"
+            )
+
+
+def _damaged(place: Path, error: Exception) -> CheckpointError:
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return CheckpointError(
+        f"{place} cannot be read, it may be damaged ({reason}); remove it, and train "
+        "again"
+    )
 
 
 def _manager(

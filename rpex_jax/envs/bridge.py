@@ -139,8 +139,12 @@ def _make(source: str | Maker, time_limit: int | None) -> gymnasium.Env:
     if isinstance(source, str):
         try:
             env = gymnasium.make(source, max_episode_steps=time_limit)
-        except (gymnasium.error.Error, ImportError) as error:
-            raise ValueError(f"Gymnasium cannot make {source!r}: {error}") from error
+        except Exception as error:  # whatever the environment's own code raises
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ValueError(
+                f"Gymnasium cannot make {source!r} ({reason}); it must be the id of an "
+                "environment whose packages are installed"
+            ) from error
     else:
         env = source()
         if time_limit is not None:
