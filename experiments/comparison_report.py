@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import comparison_plots as plots
-from experiments import figures, measured
+from experiments import figures, folders, measured
 from experiments.comparison_results import (
     Curve,
     Progress,
@@ -309,7 +309,7 @@ def provenance(folder: Path, config: dict) -> list[Block]:
     found: list[Block] = [Heading("How it was made")]
     file = folder / "versions.json"
     if file.exists():
-        versions = json.loads(file.read_text())
+        versions = folders.read_json(file)
         if command := versions.pop("command", ""):
             found.append(Details("Command", command))
         rows = [[name, str(value)] for name, value in versions.items()]

@@ -159,6 +159,12 @@ def _save(path: Path, attacked: AttackedRows) -> None:
 
 
 def _load(path: Path) -> AttackedRows:
-    with np.load(path) as arrays:
-        shifts = Shifts(*(jnp.asarray(arrays[name]) for name in Shifts._fields))
-        return AttackedRows(jnp.asarray(arrays["place"]), shifts)
+    try:
+        with np.load(path) as arrays:
+            shifts = Shifts(*(jnp.asarray(arrays[name]) for name in Shifts._fields))
+            return AttackedRows(jnp.asarray(arrays["place"]), shifts)
+    except Exception as error:  # NumPy raises a dozen types on damaged files
+        raise ConfigError(
+            f"{path} cannot be read ({' '.join(str(error).split())}); remove it to "
+            "have the attack made again"
+        ) from error

@@ -122,7 +122,12 @@ def _load_of_study(config: ConfigDict, env: Env, folder: Path, number: int) -> P
     for other, of_group in enumerate(offline):
         if set(of_group) & set(keys):
             source = folder.with_name(f"offline-{other}")
-            last = max(int(p.name) for p in source.iterdir() if p.name.isdigit())
+            last = checkpoints.latest(source)
+            if last is None:
+                raise ConfigError(
+                    f"{source} has no checkpoint; {folder} started from its policies, "
+                    "so that it must be there"
+                )
             group = [starts[key][0] for key in of_group]
             loaded = _load_pretrained(group, env, source, last, numbers)
             states = OfflineState(loaded.states, loaded.statistics, loaded.step)

@@ -21,8 +21,12 @@ def compiled() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_compiles():
-    """Fails a test that has compiled anything."""
+def nothing_compiles(request):
+    """Fails a test that has compiled anything.
+
+    A module may name `OPERATIONS` that stand alone, such as the stacking of numbers.
+    """
     _COMPILED.clear()
     yield
-    assert _COMPILED == []
+    allowed = {f"jit({name})" for name in getattr(request.module, "OPERATIONS", ())}
+    assert set(_COMPILED) <= allowed

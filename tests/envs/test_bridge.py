@@ -367,7 +367,9 @@ def test_a_missing_package_is_named(monkeypatch):
         raise gymnasium.error.DependencyNotInstalled("Box2D is not installed")
 
     monkeypatch.setattr(gymnasium, "make", make)
-    with pytest.raises(ValueError, match=r"'LunarLander-v3' \(.*: Box2D is not installed\)"):
+    with pytest.raises(
+        ValueError, match=r"'LunarLander-v3' \(.*: Box2D is not installed\)"
+    ):
         from_gymnasium("LunarLander-v3")
 
 
