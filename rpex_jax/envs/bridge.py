@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
-import chex
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import FlattenObservation, TimeLimit
 
-from rpex_jax.envs.base import Env, EnvState
+from rpex_jax.envs.base import Env, EnvState, check_action
 from rpex_jax.envs.host import NOWHERE, HostEnvs, Outcome, Slot
 from rpex_jax.types import Array, Key, Spec
 
@@ -85,7 +84,7 @@ def from_gymnasium(source: str | Maker, *, time_limit: int | None = None) -> Env
         return start(key, jnp.array(NOWHERE), jnp.array(True))
 
     def step(state: EnvState, action: Array) -> EnvState:
-        chex.assert_shape(action, (spec.action_dim,))
+        check_action(action, spec.action_dim)
         action = jnp.where(jnp.isfinite(action), jnp.clip(action, -1.0, 1.0), jnp.nan)
         return ask(host.step, state.time + 1, state.physics, action)
 

@@ -77,19 +77,6 @@ def test_actions_are_recorded_in_the_units_of_the_environment(minari_root, array
     assert_same(sources.load("pendulum-v0"), dataset)
 
 
-def test_record_refuses(minari_root, arrays, dataset):
-    good = hopper_like(arrays)
-    with pytest.raises(DatasetError, match=r"observations of shape \(3,\).*\(11,\)"):
-        record_hopper(dataset)
-    with pytest.raises(DatasetError, match="no Minari id"):
-        record_hopper(good, "no version")
-    with pytest.raises(DatasetError, match="no Gymnasium environment"):
-        record_hopper(good, env_id="Hoper-v5")
-    record_hopper(good)
-    with pytest.raises(DatasetError, match="exists already"):
-        record_hopper(good)
-
-
 def test_growing_by_episodes_is_recording_at_once(minari_root, arrays):
     """The same data and, but for the name, the same metadata."""
     dataset = hopper_like(arrays)
@@ -182,14 +169,3 @@ def test_a_killed_recording_leaves_the_old_data_set_or_none(
         assert_same(sources.load("test/hopper-v0"), dataset)
     record_hopper(dataset, "test/fourth-v0")
     assert [path.name for path in minari_root.iterdir()] == ["test"]
-
-
-def test_broken_minari_sets(minari_root, arrays):
-    folder = record_hopper(hopper_like(arrays)) / "data"
-    file = folder / "main_data.hdf5"
-    file.write_bytes(file.read_bytes()[:3000])
-    with pytest.raises(DatasetError, match="cannot be read"):
-        sources.load("test/hopper-v0")
-    (folder / "metadata.json").unlink()
-    with pytest.raises(DatasetError, match="cannot be read"):
-        sources.load(folder)

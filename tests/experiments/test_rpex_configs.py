@@ -8,7 +8,6 @@ import pytest
 from experiments import study
 from experiments.configs import rpex
 from experiments.configs.rpex import common
-from experiments.settings import ConfigError
 from rpex_jax import sweep
 from rpex_jax.attacks.corruption import ELEMENTS
 
@@ -104,17 +103,3 @@ def test_elements_and_seeds_are_one_program():
     assert len(runs) == 4 * 3
     assert len(sweep.group_by(runs, study.offline_program)) == 1
     assert len(sweep.group_by(runs, study.online_program)) == 1
-
-
-@pytest.mark.parametrize(
-    ("argument", "parts"),
-    [
-        ("smal", ("preset", "'smal'", "did you mean 'small'?")),
-        ("small,Ant-v4", ("'Ant-v4'", "HalfCheetah, Walker2d, Hopper")),
-    ],
-)
-def test_a_bad_argument_is_one_sentence(argument, parts):
-    with pytest.raises(ConfigError) as error:
-        common.start(argument)
-    for part in parts:
-        assert part in str(error.value)
