@@ -9,32 +9,26 @@ have made; the folder above them gets one report of all.
 
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict
 
-from benchmarks.study_flags import DATA, PRESET, TASKS, studies
-from experiments import report, sweep
-from experiments.command_line import OUT, fail
+from benchmarks.study_flags import DATA, PRESET, TASKS, check_data, studies
+from experiments import folders, report, sweep
+from experiments.command_line import OUT, refuse_arguments, run
 from experiments.configs.adversarial import tables
-from experiments.settings import ConfigError
-from rpex_jax.data.attack_sets import AttackSetError
-from rpex_jax.data.dataset import DatasetError
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    refuse_arguments(argv)
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     out = Path(OUT.value or "runs/adversarial")
-    try:
-        # All of them first: a mistake in the last must not show after hours.
-        configs = make_configs(PRESET.value, TASKS.value or ["Hopper-v4"], DATA.value)
-        for config in configs:
-            folder = out / config.env
-            sweep.run_study(config, folder, resume=flags.FLAGS.resume)
-        print(report.write(out))
-    except (ConfigError, DatasetError, AttackSetError) as error:
-        fail(error)
+    folders.check_out("--out", out)
+    configs = make_configs(PRESET.value, TASKS.value or ["Hopper-v4"], DATA.value)
+    check_data(configs)
+    for config in configs:
+        folder = out / config.env
+        sweep.run_study(config, folder, resume=flags.FLAGS.resume)
+    print(report.write(out))
 
 
 def make_configs(preset: str, tasks: list[str], data: list[str]) -> list[ConfigDict]:
@@ -43,4 +37,4 @@ def make_configs(preset: str, tasks: list[str], data: list[str]) -> list[ConfigD
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict
 
 from experiments import attack, attack_sets, policies, report
@@ -24,12 +24,12 @@ from experiments.command_line import (
     CONFIG,
     OUT,
     cache_compilations,
-    fail,
-    parse_flags,
     read_config,
+    refuse_arguments,
+    run,
 )
 from experiments.configs.attack import get_config
-from experiments.folders import provenance
+from experiments.folders import check_out, provenance
 from experiments.policies import Policies
 from experiments.settings import ConfigError
 from rpex_jax import results, sweep
@@ -57,16 +57,18 @@ def main(argv: list[str]) -> None:
 def read(argv: list[str]) -> tuple[ConfigDict, list[tuple[Env, list[Policies]]]]:
     """The attack's settings and what `--checkpoints` names."""
     logging.set_verbosity(logging.ERROR)  # Orbax warns of every folder it reads
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    refuse_arguments(argv)
     if not CHECKPOINTS.value:
-        raise app.UsageError("--checkpoints must name folders of trained policies")
-    config = read_config() if CONFIG.value else get_config()
-    try:
-        attack.check(config)
-        loaded = [policies.load(Path(place)) for place in CHECKPOINTS.value]
-    except ConfigError as error:
-        fail(error)
+        raise ConfigError("--checkpoints is empty; it must name folders of policies")
+    config = get_config()
+    if CONFIG.value:
+        config = read_config(config)
+    attack.check(config)
+    if OUT.value:
+        check_out("--out", Path(OUT.value).absolute().parent)
+    loaded = [
+        policies.load(Path(place), "--checkpoints") for place in CHECKPOINTS.value
+    ]
     cache_compilations()
     return config, loaded
 
@@ -147,4 +149,4 @@ def write(made_with: dict[str, str], text: str, rows: object) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    run(main)

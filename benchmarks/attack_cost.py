@@ -24,13 +24,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app
 from ml_collections import ConfigDict
 
 from benchmarks import scipy_attack
 from benchmarks.attack_bound import read, write
 from experiments import attack_sets
-from experiments.command_line import parse_flags
+from experiments.command_line import run
 from experiments.folders import provenance
 from experiments.policies import Policies
 from rpex_jax import results, sweep
@@ -296,4 +295,4 @@ def generations_to(goal: float, history: list[float]) -> int | None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    run(main)

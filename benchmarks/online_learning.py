@@ -16,13 +16,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from absl import app
 
 from benchmarks.online_loops import OURS, Settings, loop_speeds, ours, peers
 from benchmarks.peer_process import PEERS_PYTHON, find_peers
-from experiments.command_line import OUT
-from experiments.folders import provenance
+from experiments.command_line import OUT, refuse_arguments, run
+from experiments.folders import check_out, provenance
 from experiments.progress import progress_bar
+from experiments.settings import ConfigError
 from rpex_jax import results
 
 matplotlib.use("agg")
@@ -40,10 +40,10 @@ Curves = dict[int, list[tuple[int, float]]]  # seed -> (step, mean return)
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    refuse_arguments(argv)
     if not OUT.value:
-        raise app.UsageError("--out must be a folder for rows, table and curves")
+        raise ConfigError("--out is not given; it must be a folder for rows and curves")
+    check_out("--out", Path(OUT.value))
     out, python = Path(OUT.value), find_peers(PEERS_PYTHON.value)
     out.mkdir(parents=True, exist_ok=True)
     for algorithm, peer in PEERS.items():
@@ -169,4 +169,4 @@ def plot(cells: dict[tuple[str, str, str], Curves], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

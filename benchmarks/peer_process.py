@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from absl import flags
 
+from experiments.settings import ConfigError
+
 PEERS_PYTHON = flags.DEFINE_string(
     "peers", None, "Python of `make peers`; without it the peers are skipped."
 )
@@ -33,7 +35,9 @@ class Peers(NamedTuple):
 def find_peers(python: str | None) -> str | None:
     """The interpreter, or None with a line that says how to get it."""
     if python and not os.access(python, os.X_OK):
-        sys.exit(f"error: --peers is {python!r}, which is no program; run `make peers`")
+        raise ConfigError(
+            f"--peers is {python!r}, which is no program; `make peers` makes one"
+        )
     if not python:
         print("peers are skipped: run `make peers`, --peers=.venv-peers/bin/python")
     return python

@@ -17,16 +17,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict
 
-from benchmarks.study_flags import DATA, PRESET, TASKS, studies
-from experiments import sweep
-from experiments.command_line import OUT, cache_compilations, fail
+from benchmarks.study_flags import DATA, PRESET, TASKS, check_data, studies
+from experiments import folders, sweep
+from experiments.command_line import (
+    OUT,
+    cache_compilations,
+    refuse_arguments,
+    run,
+)
 from experiments.comparison_report import cell as cell_text
 from experiments.comparison_results import read_curves
 from experiments.configs.rpex import table1
-from experiments.settings import ConfigError, check_name
+from experiments.settings import check_name
 from experiments.study_cost import estimate
 from rpex_jax import results
 from rpex_jax.attacks.corruption import ELEMENTS
@@ -36,7 +41,6 @@ from rpex_jax.comparison import (
     probability_of_improvement,
     stratified_bootstrap,
 )
-from rpex_jax.data.dataset import DatasetError
 
 DEFAULT_TASKS = ["Hopper-v4", "HalfCheetah-v4", "Walker2d-v4"]
 _ELEMENTS = flags.DEFINE_list("elements", list(ELEMENTS), "What is corrupted.")
@@ -79,21 +83,19 @@ Cells = dict[tuple[str, str, str, str], Cell]  # (task, element, base, method)
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    refuse_arguments(argv)
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     out = Path(OUT.value or "runs/pex-vs-rpex")
-    try:
-        configs = make_configs(
-            PRESET.value, TASKS.value or DEFAULT_TASKS, _ELEMENTS.value, DATA.value
-        )
-        cache_compilations()
-        if PRESET.value != "smoke":  # whose training takes no longer
-            print(estimate(configs), flush=True)
-        for config in configs:
-            sweep.run_study(config, out / config.env, resume=flags.FLAGS.resume)
-    except (ConfigError, DatasetError) as error:
-        fail(error)
+    configs = make_configs(
+        PRESET.value, TASKS.value or DEFAULT_TASKS, _ELEMENTS.value, DATA.value
+    )
+    folders.check_out("--out", out)
+    check_data(configs)
+    cache_compilations()
+    if PRESET.value != "smoke":  # whose training takes no longer
+        print(estimate(configs), flush=True)
+    for config in configs:
+        sweep.run_study(config, out / config.env, resume=flags.FLAGS.resume)
     text = report_of(out)
     results.write_atomically(out / "table1.md", text)
     print(text)
@@ -185,4 +187,4 @@ def spread(statistic: Callable[..., np.ndarray], *samples: Scores) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

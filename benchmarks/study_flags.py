@@ -28,8 +28,11 @@ def studies(
     """A study for each task, checked; `grid` is set in its section `sweep`.
 
     Raises:
-      ConfigError: a setting that cannot be used, or another number of data sets.
+      ConfigError: a task twice, a setting that cannot be used, or another number of
+        data sets.
     """
+    if len(set(tasks)) < len(tasks):
+        raise ConfigError(f"--tasks is {tasks}; each may come once")
     if data and len(data) != len(tasks):
         raise ConfigError(
             f"--data names {len(data)} data sets for {len(tasks)} --tasks; give one "
@@ -44,3 +47,14 @@ def studies(
         study.expand_grid(config)
         configs.append(config)
     return configs
+
+
+def check_data(configs: list[ConfigDict]) -> None:
+    """Loads every study's data once: a mistake in the last must not show after hours.
+
+    Raises:
+      ConfigError, DatasetError: one is missing, or does not fit its environment.
+    """
+    for config in configs:
+        env, dataset = study.make_env(config), study.load_dataset(config)
+        study.check_widths(env, dataset, config.data.source)

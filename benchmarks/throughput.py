@@ -14,11 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from absl import app
-
 from benchmarks import peer_process, steps, updates
-from experiments.command_line import OUT
-from experiments.folders import provenance
+from experiments.command_line import OUT, refuse_arguments, run
+from experiments.folders import check_out, provenance
 from rpex_jax import results
 
 MINUTES = 10
@@ -28,8 +26,9 @@ FIRST_SECONDS = {"mujoco": 0.0, "mjx": 90.0}  # compiling and timing one environ
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    refuse_arguments(argv)
+    if OUT.value:
+        check_out("--out", Path(OUT.value).absolute().parent)
     begin = time.monotonic()
     deadline = begin + 60 * MINUTES
     made_with = provenance("benchmarks.throughput")
@@ -91,4 +90,4 @@ def needs(before: list[dict], engine: str, count: int) -> float:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -4,7 +4,6 @@
 with a folder of such folders, one for each environment.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from experiments import adversarial_columns as columns
 from experiments import adversarial_plots as plots
+from experiments import folders
 from experiments.claims import CLAIMS, judge, task_of
 from experiments.configs.adversarial.common import TASKS
 from experiments.document import (
@@ -159,7 +159,7 @@ def study_folders(folder: Path) -> list[Path]:
             "it has one"
         )
     for path in found:
-        name = json.loads((path / "config.json").read_text()).get("study", "")
+        name = folders.read_json(path / "config.json").get("study", "")
         if name not in DRAWN:
             raise ConfigError(
                 f"study in {path / 'config.json'} is {name!r}; folders that are "

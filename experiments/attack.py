@@ -17,30 +17,28 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from absl import app, logging
+from absl import logging
 from ml_collections import ConfigDict
 
-from experiments import attack_sets, inspection
+from experiments import attack_sets, folders, inspection
 from experiments.attack_sets import PURPOSES
 from experiments.command_line import (
     CONFIG,
     OUT,
     cache_compilations,
-    fail,
-    parse_flags,
     read_config,
+    run,
 )
 from experiments.configs import attack as defaults
 from experiments.films import check_video, film, nth_run
 from experiments.inspection import CHECKPOINT, EPISODES, RUN, VIDEO, Row
 from experiments.labels import label_cells, label_names
 from experiments.policies import Policies
-from experiments.settings import ConfigError
+from experiments.settings import INFINITY, ConfigError, check_types, check_values
 from rpex_jax import results
 from rpex_jax.attacks import differential_evolution
 from rpex_jax.data.attack_sets import AttackSet, save
 from rpex_jax.envs import Env
-from rpex_jax.envs.rendering import RenderingError
 from rpex_jax.training.conditions import Attacked
 from rpex_jax.training.offline import OfflineState
 
@@ -56,17 +54,16 @@ class Found(NamedTuple):
 
 def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax warns of every folder it reads
-    config = read_config() if CONFIG.value else defaults.get_config()
-    try:
-        check(config)
-        env, groups = inspection.load(argv)
-        group, place = nth_run(groups, RUN.value)
-        if OUT.value and not Path(OUT.value).absolute().parent.is_dir():
-            raise ConfigError(f"--out is {OUT.value}; its folder must be there")
-        if VIDEO.value:
-            check_video(env, Path(VIDEO.value))
-    except (ConfigError, RenderingError) as error:
-        fail(error)
+    config = defaults.get_config()
+    if CONFIG.value:
+        config = read_config(config)
+    check(config)
+    if OUT.value:
+        folders.check_out_file("--out", Path(OUT.value))
+    env, groups = inspection.load(argv)
+    group, place = nth_run(groups, RUN.value)
+    if VIDEO.value:
+        check_video(env, Path(VIDEO.value))
     cache_compilations()
     rows, found = attack(env, groups, config, EPISODES.value)
     print(f"{inspection.table(env.name, rows)}\n\n{report(found)}")
@@ -84,15 +81,10 @@ def main(argv: list[str]) -> None:
 
 def check(config: ConfigDict) -> None:
     """Raises a `ConfigError` at the first setting that cannot be used."""
-    for key in defaults.get_config():
-        if key not in config:
-            raise ConfigError(
-                f"--config has no {key!r}; it must be as experiments/configs/attack.py"
-            )
+    check_types(config, defaults.get_config())
     inspection.check_bound("bound", config.bound)
-    for key, low in {"searches": 1, "episodes": 1, "seed": 0}.items():
-        if config[key] < low:
-            raise ConfigError(f"{key} is {config[key]}; it must be at least {low}")
+    ranges = {"searches": (1, INFINITY), "episodes": (1, INFINITY)}
+    check_values(config, ranges | {"seed": (0, INFINITY)}, {})
     try:
         differential_evolution.check(attack_sets.settings(config))
     except ValueError as error:
@@ -183,4 +175,4 @@ def report(found: list[Found]) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    run(main)

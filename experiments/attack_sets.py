@@ -205,6 +205,32 @@ def check_given(env: Env, runs: list[Run]) -> None:
             )
 
 
+def check_calibrated(runs: list[Run]) -> None:
+    """Raises a `ConfigError` where a linear curriculum waits for adaptive runs in vain.
+
+    They must be in the study, and alike in all but seed and curriculum.
+    """
+    perturbed = [run for run in runs if run.config.perturbation.kind != "none"]
+    there = [_adaptive(run) for run in perturbed]
+    for run in filter(lambda run: is_calibrated(run.config), perturbed):
+        wanted = _adaptive(run)
+        if not any(
+            other == wanted and each.config.curriculum.kind == "adaptive"
+            for other, each in zip(there, perturbed, strict=True)
+        ):
+            raise ConfigError(
+                "curriculum.q_max is 0, which is taken from adaptive runs; sweep.axes "
+                "must have curriculum.kind=linear,adaptive"
+            )
+
+
+def _adaptive(run: Run) -> dict:
+    """The labels of the runs that a linear curriculum takes its q_max from."""
+    free = ("seed", "curriculum.kind", "curriculum.q_max")
+    same = {name: value for name, value in run.labels.items() if name not in free}
+    return same | {"curriculum.kind": "adaptive"}
+
+
 def load(out: Path, env: Env, run: Run, number: int, purpose: str) -> np.ndarray:
     """The members for one run, [K, action_dim]; zeros where it needs none.
 
@@ -246,9 +272,7 @@ def calibrated_q_max(run: Run, rows: list[dict]) -> float:
 
     Source: arXiv 2510.13358, section 5.3.
     """
-    free = ("seed", "curriculum.kind", "curriculum.q_max")
-    same = {name: value for name, value in run.labels.items() if name not in free}
-    adaptive = same | {"curriculum.kind": "adaptive", "phase": "online"}
+    adaptive = _adaptive(run) | {"phase": "online"}
     exposure = [
         row["curriculum/q"]
         for row in rows

@@ -21,23 +21,24 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict
 
 from experiments import folders, kinds, report, rollouts, settings, study
 from experiments.command_line import (
     OUT,
     cache_compilations,
-    fail,
-    parse_flags,
     read_config,
+    refuse_arguments,
+    run,
 )
+from experiments.configs.collect import get_config
 from experiments.progress import progress_bar
 from rpex_jax import checkpoints, results, sweep
 from rpex_jax.agents import sac
 from rpex_jax.agents.uniform import uniform
 from rpex_jax.data import compact, recorder, scores, sources
-from rpex_jax.data.dataset import Dataset, DatasetError
+from rpex_jax.data.dataset import Dataset
 from rpex_jax.data.recorder import Recording
 from rpex_jax.envs import Env
 from rpex_jax.methods import METHODS
@@ -60,20 +61,11 @@ class Evaluated(NamedTuple):
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
-    config = read_config()
+    refuse_arguments(argv)
+    config = read_config(get_config())
     out = Path(OUT.value or "runs/collect")
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
-    try:
-        made = collect(
-            config,
-            out,
-            overwrite=_OVERWRITE.value,
-            builtin=_BUILTIN.value,
-        )
-    except (settings.ConfigError, DatasetError) as error:
-        fail(error)
+    made = collect(config, out, overwrite=_OVERWRITE.value, builtin=_BUILTIN.value)
     for kind, dataset_id in made.items():
         print(f"{kind}: {dataset_id}")
     print(f"curve and policies: {out}")
@@ -94,12 +86,16 @@ def collect(
     Raises:
       ConfigError, DatasetError: before anything is compiled.
     """
+    settings.check_types(config, get_config())
     env = study.make_env(config)
     ids = kinds.dataset_ids(config)
     if builtin and len(ids) > 1:
         raise settings.ConfigError(
             f"--builtin is {builtin}, one file; it needs one kind, not {len(ids)}"
         )
+    if builtin:
+        folders.check_out_file("--builtin", Path(builtin))
+    folders.check_out("--out", out)
     if (out / "config.json").exists() and not overwrite:
         raise settings.ConfigError(
             f"--out is {out}, which holds results; pass --overwrite or another folder"
@@ -268,4 +264,4 @@ def write_curve(out: Path, env_name: str, curve: list[tuple]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    run(main)

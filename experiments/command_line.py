@@ -1,8 +1,12 @@
 """What the programs share: flags, errors of one line, the cache."""
 
+import difflib
+import functools
 import os
+import re
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,57 +15,153 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments import settings
+from experiments.settings import ConfigError
+from rpex_jax.checkpoints import CheckpointError
+from rpex_jax.data.attack_sets import AttackSetError
+from rpex_jax.data.dataset import DatasetError
+from rpex_jax.envs.rendering import RenderingError
+from rpex_jax.results import ResultsError
 
 # Defined once, so that programs can be imported side by side.
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with the settings.")
 OUT = flags.DEFINE_string("out", None, "Where results go.")
 
+# Whose sentence says what to do; no other error is a user's.
+PROBLEMS = (
+    ConfigError,
+    DatasetError,
+    AttackSetError,
+    CheckpointError,
+    ResultsError,
+    RenderingError,
+)
 
-def read_config() -> ConfigDict:
-    """What `--config` holds; ends the program where it names no file."""
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Runs a program, whose user's mistakes end it with one line and exit code 2.
+
+    Args:
+      main: the program; of its arguments the flags are gone, the first is its name.
+    """
+    app.run(functools.partial(_run, main), flags_parser=parse_flags)
+
+
+def _run(main: Callable[[list[str]], None], argv: list[str]) -> None:
+    try:
+        main(argv)
+    except PROBLEMS as error:
+        fail(error)
+
+
+def refuse_arguments(argv: list[str]) -> None:
+    """Raises a `ConfigError` if there is an argument that no flag took."""
+    if len(argv) > 1:
+        raise ConfigError(
+            f"unknown argument {argv[1]!r}; all arguments are flags, --name=value"
+        )
+
+
+def the_folder(argv: list[str]) -> Path:
+    """The one argument of programs that look at a folder.
+
+    Raises:
+      ConfigError: there is none, there are several, or it is no folder.
+    """
+    if len(argv) != 2:
+        raise ConfigError(
+            f"the arguments are {argv[1:]}; there must be one, a results folder"
+        )
+    if not Path(argv[1]).is_dir():
+        raise ConfigError(f"{argv[1]} is no folder; it must be a results folder")
+    return Path(argv[1])
+
+
+def read_config(expected: ConfigDict) -> ConfigDict:
+    """What `--config` holds.
+
+    Args:
+      expected: the program's own defaults, all of whose settings it must have.
+
+    Raises:
+      ConfigError: no file is named, or one of another program.
+    """
     if CONFIG.value is None:
-        raise app.UsageError("--config must name a file, see experiments/configs")
-    file = flags.FLAGS["config"].config_filename.partition(":")[0]
-    if not Path(file).is_file():
-        fail(f"--config is {file}, which is no file")
+        raise ConfigError("--config is not given; it must name a file with settings")
+    try:
+        settings.check_types(CONFIG.value, expected)
+    except ConfigError as error:
+        file = flags.FLAGS["config"].config_filename
+        raise ConfigError(f"--config is {file}: {error}") from error
     return CONFIG.value
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parser, with one sentence instead of a traceback for a mistyped key."""
-    words = [word.lstrip("-") for argument in argv for word in argument.split("=", 1)]
-    given = words[words.index("config") + 1] if "config" in words[:-1] else ""
-    config = default_of(given)
+    """absl's parser, with one sentence instead of a traceback or of its usage."""
+    given = config_given(argv)
+    config = None if given is None else default_of(given)
     try:
-        return app.parse_flags_with_usage(argv)
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        if config is None:
-            fail(f"--config is {given!r}, which is no file")
-        name_mistyped_setting(words, config)
+        return flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        if error.flagname.startswith("config."):
+            fail(f"--{error.flagname} changes a config; --config must name its file")
+        near = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
+        hint = f"did you mean --{near[0]}? " if near else ""
+        fail(f"there is no flag --{error.flagname}; {hint}--helpfull lists all")
+    except flags.IllegalFlagValueError as error:
+        name, value = re.match("flag --([^=]+)=(.*?): ", str(error), re.DOTALL).groups()
+        fail(f"--{name} is {value!r}; it must be {kind_of(name, config)}")
+    except flags.Error as error:  # a flag without its value
+        fail(f"{error}; it must read --name=value")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        name_mistyped_setting(argv, config)
         fail(" ".join(str(error).split()))
 
 
-def default_of(given: str) -> ConfigDict | None:
-    """The config of `file.py` or `file.py:argument`; None if there is no file.
+def kind_of(name: str, config: ConfigDict | None) -> str:
+    """What a flag, or a setting as one, may be."""
+    if config is not None and name.startswith("config."):
+        return settings.kind_of(settings.look_up(config, name.removeprefix("config.")))
+    parser = flags.FLAGS[name].parser
+    values = getattr(parser, "enum_values", ("true", "false"))
+    return parser.syntactic_help or f"one of {', '.join(values)}"
 
-    It ends the program where the file refuses the argument.
-    """
+
+def config_given(argv: list[str]) -> str | None:
+    """The value of `--config`, if it is there."""
+    given = None
+    for argument, following in zip(argv, [*argv[1:], None], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            given = value if equals else following
+    return given
+
+
+def default_of(given: str) -> ConfigDict:
+    """The config of `file.py` or `file.py:argument`; ends the program without one."""
     file, *argument = given.split(":", 1)
     if not Path(file).is_file():
-        return None
+        fail(f"--config is {file!r}, which is no file; it must name one with settings")
+    form = "it must be Python, whose get_config() returns a ConfigDict"
     try:
-        return runpy.run_path(file)["get_config"](*argument)
-    except (settings.ConfigError, TypeError) as error:  # takes no such, or none
+        config = runpy.run_path(file).get("get_config", lambda: None)(*argument)
+    except ConfigError as error:  # it refuses the argument
         fail(f"--config is {given}: {error}")
+    except Exception as error:  # it is the user's own code
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        fail(f"--config is {given}, where get_config() fails ({reason}); {form}")
+    if not isinstance(config, ConfigDict):
+        fail(f"--config is {given}; {form}")
+    return config
 
 
-def name_mistyped_setting(words: list[str], config: ConfigDict) -> None:
-    """Fails with the nearest key if a word sets one that the config lacks."""
-    for word in words:
-        if word.startswith("config."):
+def name_mistyped_setting(argv: list[str], config: ConfigDict | None) -> None:
+    """Fails with the nearest key if an argument sets one that the config lacks."""
+    for argument in argv:
+        name = argument.lstrip("-").partition("=")[0]
+        if config is not None and name.startswith("config."):
             try:
-                settings.look_up(config, word.removeprefix("config."))
-            except settings.ConfigError as mistyped:
+                settings.look_up(config, name.removeprefix("config."))
+            except ConfigError as mistyped:
                 fail(mistyped)
 
 

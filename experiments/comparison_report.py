@@ -304,7 +304,7 @@ def provenance(folder: Path, config: dict) -> list[Block]:
     found: list[Block] = [Heading("How it was made")]
     file = folder / "versions.json"
     if file.exists():
-        versions = json.loads(file.read_text())
+        versions = folders.read_json(file)
         if command := versions.pop("command", ""):
             found.append(Details("Command", command))
         rows = [[name, str(value)] for name, value in versions.items()]

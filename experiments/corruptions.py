@@ -4,6 +4,7 @@ A corruption names what it hits in each phase, an element a text, with what diff
 the phase's own rate and scale: "dynamics", "adversarial action rate=0.3 scale=0.5".
 """
 
+import math
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -50,15 +51,27 @@ def corruption_of(config: ConfigDict, name: str, phase: str) -> Corruption:
     )
 
 
+def check_forms(config: ConfigDict) -> None:
+    """Raises a `ConfigError` at the first corruption that does not say what it is."""
+    for name, of_name in config.corruptions.items():
+        parts = of_name if isinstance(of_name, ConfigDict) else {}
+        for part in (*PHASES, "settings"):
+            if part not in parts:
+                raise ConfigError(
+                    f"corruptions.{name} has no {part!r}; it must say what it hits "
+                    "offline and online, and with which settings"
+                )
+            texts = parts[part]
+            if type(texts) is not tuple or any(type(text) is not str for text in texts):
+                raise ConfigError(
+                    f"corruptions.{name}.{part} is {texts!r}; it must be a tuple of "
+                    "texts"
+                )
+
+
 def check(config: ConfigDict) -> None:
     """Raises a `ConfigError` at the first corruption that cannot be used."""
-    for name, of_name in config.corruptions.items():
-        missing = [key for key in (*PHASES, "settings") if key not in of_name]
-        if missing:
-            raise ConfigError(
-                f"corruptions.{name} has no {missing[0]!r}; it must say what it hits "
-                "offline and online, and with which settings"
-            )
+    for name in config.corruptions:
         for phase in PHASES:
             damages(config, name, phase)
 
@@ -71,6 +84,8 @@ def _parse(text: str, key: str, phase: str, defaults: ConfigDict) -> Damage:
     numbers = {"rate": defaults.rate, "scale": defaults.scale}
     for name, value in map(parse_setting, pairs):
         check_name(key, name, tuple(numbers))
+        if text.count(f"{name}=") > 1:
+            raise ConfigError(f"{key} is {text!r}; each of rate, scale may come once")
         low, high = RANGES[f"{phase}.{name}"]
         try:
             numbers[name] = float(value)
@@ -78,7 +93,7 @@ def _parse(text: str, key: str, phase: str, defaults: ConfigDict) -> Damage:
             raise ConfigError(
                 f"{key} has {name}={value}; it must be a number"
             ) from error
-        if not low <= numbers[name] <= high:
+        if not low <= numbers[name] <= high or not math.isfinite(numbers[name]):
             raise ConfigError(
                 f"{key} has {name}={value}; it must lie in [{low}, {high}]"
             )

@@ -73,7 +73,7 @@ def load_attacker(runs: list[Run], env: Env) -> Attacker | None:
             "attacker is empty, but a corruption is adversarial; set it to the folder "
             "of an EDAC agent, which experiments/configs/attacker.py trains"
         )
-    world, groups = policies.load(Path(place))
+    world, groups = policies.load(Path(place), "attacker")
     group = next((g for g in groups if g.labels[0].get("base") == "edac"), None)
     if group is None:
         raise ConfigError(f"attacker is {place}, which has no EDAC agent")
@@ -159,6 +159,12 @@ def _save(path: Path, attacked: AttackedRows) -> None:
 
 
 def _load(path: Path) -> AttackedRows:
-    with np.load(path) as arrays:
-        shifts = Shifts(*(jnp.asarray(arrays[name]) for name in Shifts._fields))
-        return AttackedRows(jnp.asarray(arrays["place"]), shifts)
+    try:
+        with np.load(path) as arrays:
+            shifts = Shifts(*(jnp.asarray(arrays[name]) for name in Shifts._fields))
+            return AttackedRows(jnp.asarray(arrays["place"]), shifts)
+    except Exception as error:  # NumPy raises a dozen types on damaged files
+        raise ConfigError(
+            f"{path} cannot be read ({' '.join(str(error).split())}); remove it to "
+            "have the attack made again"
+        ) from error

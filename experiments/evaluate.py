@@ -20,11 +20,11 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 from experiments import folders, inspection
 from experiments.attack_sets import PURPOSES
-from experiments.command_line import OUT, cache_compilations, fail
+from experiments.command_line import OUT, cache_compilations, run
 from experiments.configs import attack
 from experiments.films import check_video, film, nth_run
 from experiments.inspection import EPISODES, RUN, VIDEO, Row
@@ -34,9 +34,8 @@ from experiments.progress import progress_bar
 from experiments.settings import ConfigError, check_name
 from rpex_jax import results, sweep
 from rpex_jax.data import attack_sets
-from rpex_jax.data.attack_sets import AttackSet, AttackSetError
+from rpex_jax.data.attack_sets import AttackSet
 from rpex_jax.envs import Env
-from rpex_jax.envs.rendering import RenderingError
 from rpex_jax.training.conditions import CONDITIONS, Attacked
 
 _CONDITIONS = flags.DEFINE_list("conditions", ["normal"], ", ".join(CONDITIONS))
@@ -51,19 +50,22 @@ SET_OF_EVALUATION = PURPOSES[1]  # training has not seen it
 def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax warns of every folder it reads
     conditions = _CONDITIONS.value
-    try:
-        for condition in conditions:
-            check_name("--conditions", condition, CONDITIONS)
-        env, groups = inspection.load(argv)
-        given = read_attack_set(env, _ATTACK_SET.value, _BOUND.value)
-        attacked = [
-            attacks_on(env, group, conditions, _BOUND.value, given) for group in groups
-        ]
-        filmed, run = nth_run(groups, RUN.value)
-        if VIDEO.value:
-            check_video(env, Path(VIDEO.value))
-    except (ConfigError, AttackSetError, RenderingError) as error:
-        fail(error)
+    for condition in conditions or [""]:
+        check_name("--conditions", condition, CONDITIONS)
+    if len(set(conditions)) < len(conditions):
+        raise ConfigError(f"--conditions is {conditions}; each may come once")
+    if _BOUND.value is not None:
+        inspection.check_bound("--bound", _BOUND.value)
+    if OUT.value:
+        folders.check_out_file("--out", Path(OUT.value))
+    env, groups = inspection.load(argv)
+    given = read_attack_set(env, _ATTACK_SET.value, _BOUND.value)
+    attacked = [
+        attacks_on(env, group, conditions, _BOUND.value, given) for group in groups
+    ]
+    filmed, place = nth_run(groups, RUN.value)
+    if VIDEO.value:
+        check_video(env, Path(VIDEO.value))
     cache_compilations()
     rows = evaluate(env, groups, EPISODES.value, conditions, attacked)
     print(report(env.name, rows))
@@ -72,7 +74,7 @@ def main(argv: list[str]) -> None:
         content = {"env": env.name, "rows": [row._asdict() for row in rows]} | about
         results.write_atomically(Path(OUT.value), json.dumps(content, indent=1) + "\n")
     if VIDEO.value:
-        film(env, filmed, run, {Path(VIDEO.value): np.zeros(env.spec.action_dim)})
+        film(env, filmed, place, {Path(VIDEO.value): np.zeros(env.spec.action_dim)})
         print(f"video: {VIDEO.value}")
 
 
@@ -83,10 +85,8 @@ def read_attack_set(
 
     Raises:
       AttackSetError: it cannot be used in the environment.
-      ConfigError: the bound is none, or not the set's.
+      ConfigError: the bound is not the set's.
     """
-    if bound is not None:
-        inspection.check_bound("--bound", bound)
     if path is None:
         return None
     given = attack_sets.load(path, env_name=env.name, action_dim=env.spec.action_dim)
@@ -197,4 +197,4 @@ def report(env_name: str, rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

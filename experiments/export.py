@@ -6,25 +6,15 @@ The same curves as of a sweep with `--sink`, from its files alone. Once more bri
 up to date.
 """
 
-import json
 from pathlib import Path
 
-from absl import app
-
 from experiments import folders, sinks
-from experiments.command_line import fail
+from experiments.command_line import run, the_folder
 from experiments.settings import ConfigError
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) != 2:
-        raise app.UsageError("give one results folder")
-    if not sinks.SINK.value:
-        raise app.UsageError(f"--sink must name some of {', '.join(sinks.SINKS)}")
-    try:
-        export(Path(argv[1]), sinks.SINK.value)
-    except (ConfigError, OSError) as error:
-        fail(error)
+    export(the_folder(argv), sinks.SINK.value)
 
 
 def export(out: Path, names: list[str]) -> None:
@@ -38,9 +28,15 @@ def export(out: Path, names: list[str]) -> None:
       ConfigError: it is no such folder, or a sink cannot work here.
     """
     saved = out / "config.json"
-    config = json.loads(saved.read_text()) if saved.is_file() else {}
+    if not saved.is_file():
+        raise ConfigError(f"{out} has no config.json; it must be the folder of a sweep")
+    config = folders.read_json(saved)
     if "sweep" not in config:
-        raise ConfigError(f"{out} must be the folder of a sweep, with its config.json")
+        raise ConfigError(
+            f"{saved} is not of a sweep; it must be the folder of a sweep"
+        )
+    if not names:
+        raise ConfigError(f"--sink is empty; it must name of {', '.join(sinks.SINKS)}")
     groups = sinks.by_group(folders.read_rows(out))
     for sink in sinks.open_sinks(names, out).values():
         for rows in groups:
@@ -49,4 +45,4 @@ def export(out: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

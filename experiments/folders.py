@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import collect
 from experiments.configs.default import default_config
-from experiments.settings import ConfigError, flatten
+from experiments.settings import ConfigError, check_types
 from rpex_jax import results
 
 PACKAGES = ("jax", "flax", "optax", "mujoco", "gymnasium", "minari", "numpy")
@@ -29,8 +29,10 @@ def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
     """Writes what was asked for and with what, or checks that it is the same.
 
     Raises:
-      ConfigError: the folder holds a study already, or another one on resume.
+      ConfigError: the folder holds a study already, or another one on resume; or none
+        can be made there.
     """
+    check_out("--out", out)
     text = json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
     saved = out / "config.json"
     if saved.exists():
@@ -39,7 +41,7 @@ def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
                 f"--out is {out}, which holds a study already; pass --resume to go on "
                 "with it, or another folder"
             )
-        if (other := difference(json.loads(saved.read_text()), json.loads(text))) != "":
+        if (other := difference(read_json(saved), json.loads(text))) != "":
             raise ConfigError(
                 f"--resume needs the config that {out} was made with; {other}"
             )
@@ -49,6 +51,25 @@ def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
     versions = provenance(program.name if program else "experiments.sweep")
     results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
     results.write_atomically(saved, text)
+
+
+def check_out(key: str, out: Path) -> None:
+    """Raises a `ConfigError` unless a folder can be made there, or is."""
+    there = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(
+            f"{key} is {out}, but {there} is no folder that can be written; it must "
+            "be one, or a new one"
+        )
+
+
+def check_out_file(key: str, file: Path) -> None:
+    """Raises a `ConfigError` unless a file can be written there."""
+    folder = file.absolute().parent
+    if file.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(
+            f"{key} is {file}; it must be a file, in a folder that can be written"
+        )
 
 
 @contextlib.contextmanager
@@ -87,15 +108,14 @@ def read(out: Path) -> ConfigDict:
             f"{out} has no config.json; it must be the folder of a sweep or of a "
             "collection"
         )
-    config = ConfigDict(_with_tuples(json.loads(saved.read_text())))
+    config = ConfigDict(_with_tuples(read_json(saved)))
     expected = default_config() if "sweep" in config else collect.get_config()
-    names = [name for name, _ in flatten(config)]
-    for name, _ in flatten(expected):
-        if name not in names and not name.startswith("corruptions."):
-            raise ConfigError(
-                f"{saved} has no {name!r}; it must be of a sweep or a collection of "
-                "this version"
-            )
+    try:
+        check_types(config, expected)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{saved} is not of a sweep or a collection of this version: {error}"
+        ) from error
     return config
 
 
@@ -103,6 +123,23 @@ def read_rows(out: Path) -> list[dict]:
     """All rows of a sweep, those of its units too; a run's are in order of time."""
     files = [out / "chunks.jsonl", *sorted(out.glob("units/*/chunks.jsonl"))]
     return [row for file in files for row in results.read_rows(file)]
+
+
+def read_json(path: Path) -> dict:
+    """The object in a file.
+
+    Raises:
+      ConfigError: it cannot be read, or is none.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({' '.join(str(error).split())}); it must be JSON"
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {content!r:.40}; it must be a JSON object")
+    return content
 
 
 def _with_tuples(saved: Any) -> Any:

@@ -19,20 +19,26 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app
 from ml_collections import ConfigDict
 
-from experiments import discrete_iql, folders
+from experiments import discrete_iql, folders, settings
 from experiments.command_line import (
     OUT,
     cache_compilations,
-    fail,
-    parse_flags,
     read_config,
+    refuse_arguments,
+    run,
 )
+from experiments.configs.gridworld import get_config
 from experiments.gridworld_data import fewest_moves, make_data
 from experiments.gridworld_plot import Panel, plot
-from experiments.settings import ConfigError, check_name
+from experiments.settings import (
+    INFINITY,
+    ConfigError,
+    check_each,
+    check_types,
+    check_values,
+)
 from rpex_jax import results, sweep
 from rpex_jax.agents.iql import IQLConfig
 from rpex_jax.attacks.corruption import corruption
@@ -45,6 +51,18 @@ from rpex_jax.training.run import RunConfig
 from rpex_jax.types import Array, Transition
 
 DATA = ("clean", "corrupted")
+COUNTS = ("data.walkers", "data.steps", "data.restart")
+COUNTS += ("updates", "batch_size", "sampled_paths")
+RANGES = {key: (1, INFINITY) for key in COUNTS}
+RANGES |= {key: (0, 1) for key in ("data.near_optimal", "data.noise")}
+RANGES |= {
+    f"corruption.{x}": settings.RANGES[f"offline.{x}"] for x in ("rate", "scale")
+}
+RANGES |= {
+    key.replace("agent.iql", "agent"): bounds
+    for key, bounds in settings.RANGES.items()
+    if key.startswith("agent.iql.")
+}
 
 
 class Rule(NamedTuple):
@@ -68,14 +86,11 @@ class Paths(NamedTuple):
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
-    config = read_config()
+    refuse_arguments(argv)
+    config = read_config(get_config())
+    check(config)
     out = Path(OUT.value or "runs/gridworld")
-    try:
-        check(config)
-    except ConfigError as error:
-        fail(error)
+    folders.check_out("--out", out)
     cache_compilations()
     grid, rules = GRIDS[config.grid], rules_of(config)
     data = make_data(grid, config)
@@ -97,27 +112,16 @@ def main(argv: list[str]) -> None:
 
 def check(config: ConfigDict) -> None:
     """Raises a `ConfigError` at the first setting that cannot be used."""
-    check_name("grid", config.grid, tuple(GRIDS))
-    if not config.seeds:
-        raise ConfigError("seeds is (); it must hold at least one seed")
-    for key in ("data.walkers", "data.steps", "data.restart", "updates"):
-        group, _, name = key.rpartition(".")
-        value = (config[group] if group else config)[name]
-        if value < 1:
-            raise ConfigError(f"{key} is {value}; it must be at least 1")
-    for name in ("near_optimal", "noise"):
-        if not 0 <= config.data[name] <= 1:
-            value = config.data[name]
-            raise ConfigError(f"data.{name} is {value}; it must lie in [0, 1]")
+    check_types(config, get_config())
+    check_values(config, RANGES, {"grid": tuple(GRIDS)})
+    check_each("seeds", config.seeds, 0, 0)
+    check_each("inv_temperatures", config.inv_temperatures, 0.0, 0)
+    check_each("kappas", config.kappas, 0.0, 0)
     if 0.0 not in config.kappas or config.shown not in config.kappas:
         raise ConfigError(
             f"kappas is {config.kappas}; it must hold 0 and what is shown, "
             f"{config.shown}"
         )
-    try:
-        corruption(("observation",), config.corruption.rate, config.corruption.scale)
-    except ValueError as error:
-        raise ConfigError(f"corruption: {error}") from error
 
 
 def rules_of(config: ConfigDict) -> list[Rule]:
@@ -291,4 +295,4 @@ def panels_of(
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    run(main)

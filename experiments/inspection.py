@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from experiments import policies
+from experiments.command_line import refuse_arguments
 from experiments.labels import label_cells, label_names
 from experiments.policies import Policies
 from experiments.settings import ConfigError
@@ -40,10 +41,9 @@ def load(argv: list[str]) -> tuple[Env, list[Policies]]:
     Raises:
       ConfigError: there is no such checkpoint.
     """
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
-    if CHECKPOINT.value is None:
-        raise app.UsageError("--checkpoint must name the policies' folder")
+    refuse_arguments(argv)
+    if not CHECKPOINT.value:
+        raise ConfigError("--checkpoint is empty; it must name the policies' folder")
     return policies.load(Path(CHECKPOINT.value))
 
 

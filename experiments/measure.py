@@ -10,23 +10,19 @@ in docs/measures.md. The table has means over runs that differ in their seed alo
 folder gets it, a PNG of the histograms, and in measures.json every run.
 """
 
-import json
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags, logging
-from ml_collections import ConfigDict
+from absl import flags, logging
 
 from experiments import folders, inspection, measured, study
-from experiments.command_line import OUT, cache_compilations, fail
+from experiments.command_line import OUT, cache_compilations, run
 from experiments.measured import EDGES, Measured
 from experiments.policies import Policies
 from experiments.settings import ConfigError
 from rpex_jax import expansion, measures, sweep
 from rpex_jax.agents.critics import td_target
-from rpex_jax.data import sources
-from rpex_jax.data.dataset import DatasetError
 from rpex_jax.data.statistics import standardise
 from rpex_jax.expansion import ExpansionConfig
 from rpex_jax.training.offline import (
@@ -43,14 +39,13 @@ _SAMPLES = flags.DEFINE_integer("samples", 5000, "States, one action at each.", 
 
 def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax warns of every folder it reads
-    try:
-        _, groups = inspection.load(argv)
-        data = data_of(groups[0].pretrained.out)
-    except (ConfigError, DatasetError) as error:
-        fail(error)
+    _, groups = inspection.load(argv)
+    folder = groups[0].pretrained.out
+    out = Path(OUT.value or folder / "measures")
+    folders.check_out("--out", out)
+    data = data_of(folder)
     cache_compilations()
-    runs = [run for g in groups for run in measure(g, data, _SAMPLES.value)]
-    out = Path(OUT.value or groups[0].pretrained.out / "measures")
+    runs = [of_run for g in groups for of_run in measure(g, data, _SAMPLES.value)]
     measured.write(out, runs, folders.provenance("experiments.measure"))
     print(f"{measured.markdown(runs)}\n\nmeasures: {out}")
 
@@ -62,17 +57,13 @@ def data_of(out: Path) -> OfflineData:
       ConfigError: the folder is of a collection.
       DatasetError: the data set is not there any more.
     """
-    config = ConfigDict(json.loads((out / "config.json").read_text()))
+    config = folders.read(out)
     if "data" not in config:
         raise ConfigError(
             f"--checkpoint is {out}, a collection; it must be of a sweep, whose data "
             "set has the states to act at"
         )
-    dataset = sources.load(
-        config.data.source,
-        action_range=tuple(config.data.action_range) or None,
-        drop_observation_columns=tuple(config.data.drop_observation_columns),
-    )
+    dataset = study.load_dataset(config)
     return put_on_device(dataset, study.reward_unit(config, dataset))
 
 
@@ -133,4 +124,4 @@ def measure(group: Policies, data: OfflineData, num_samples: int) -> list[Measur
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import folders
 from experiments.labels import label_cells, label_names
 from rpex_jax import results, sweep
 
@@ -96,7 +97,7 @@ def read(folder: Path) -> list[Measured]:
     file = folder / "measures.json"
     if not file.exists():
         return []
-    return [_from_json(run) for run in json.loads(file.read_text())["runs"]]
+    return [_from_json(run) for run in folders.read_json(file)["runs"]]
 
 
 def _from_json(run: dict) -> Measured:

@@ -16,7 +16,6 @@ from experiments.settings import ConfigError
 from experiments.study import Run, pretraining_key
 from rpex_jax import checkpoints, sweep
 from rpex_jax.agents import AGENTS
-from rpex_jax.data import sources
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.data.statistics import ObservationStatistics
 from rpex_jax.envs import Env
@@ -49,16 +48,18 @@ class Policies(NamedTuple):
     pretrained: Pretrained
 
 
-def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
+def load(checkpoint: Path, key: str = "--checkpoint") -> tuple[Env, list[Policies]]:
     """The environment and the groups of runs of a checkpoint.
 
     Args:
       checkpoint: `OUT/checkpoints/GROUP/NUMBER`, `OUT/checkpoints/GROUP` for its last,
         or `OUT` for the last of every group, those of its units too; `OUT/units/UNIT`
         is a folder like `OUT`.
+      key: what errors call it.
 
     Raises:
-      ConfigError: there is no such checkpoint, or it is of something else.
+      ConfigError: there is no such checkpoint, or its config cannot be used.
+      CheckpointError: it is damaged, or of something else.
     """
     checkpoint = checkpoint.absolute()
     outs = (checkpoint, *checkpoint.parents[:5])
@@ -71,7 +72,7 @@ def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
             last[path.parent] = max(int(path.name), last.get(path.parent, 0))
     if not last:
         raise ConfigError(
-            f"--checkpoint is {checkpoint}, where none is complete; it must be the "
+            f"{key} is {checkpoint}, where none is complete; it must be the "
             "folder of a sweep or of a collection, or in it checkpoints/GROUP or "
             "checkpoints/GROUP/NUMBER"
         )
@@ -81,10 +82,22 @@ def load(checkpoint: Path) -> tuple[Env, list[Policies]]:
         groups = [_load_collected(config, env, *group) for group in last.items()]
         return env, groups
     plans = dict(units.parts(out, study.expand_grid(config)))
+    for folder in last:
+        names = _groups(plans.get(folder.parents[1]))
+        if folder.name not in names:
+            raise ConfigError(
+                f"{key} has {folder}, which is no group of the config beside it; those "
+                f"are {', '.join(names)}"
+            )
     return env, [
         _load_of_study(plans[folder.parents[1]], env, folder, number)
         for folder, number in last.items()
     ]
+
+
+def _groups(part: Plan | None) -> list[str]:
+    """The names of all groups in a folder of a study."""
+    return [] if part is None else [*part.offline, *part.online]
 
 
 def _load_collected(
@@ -107,7 +120,12 @@ def _load_of_study(part: Plan, env: Env, folder: Path, number: int) -> Policies:
     for name, (_, of_group) in part.offline.items():
         if set(of_group) & set(keys):
             source = folder.with_name(name)
-            last = max(int(p.name) for p in source.iterdir() if p.name.isdigit())
+            last = checkpoints.latest(source)
+            if last is None:
+                raise ConfigError(
+                    f"{source} has no checkpoint; {folder} started from its policies, "
+                    "so that it must be there"
+                )
             group = [part.starting[key][0] for key in of_group]
             loaded = _load_pretrained(group, env, source, last, numbers)
             states = OfflineState(loaded.states, loaded.statistics, loaded.step)
@@ -148,7 +166,7 @@ def _load_online(
 
     num_rows = 0
     if program.method.balances:  # it has a priority for every row of the data
-        dataset = sources.load(members[0].config.data.source)
+        dataset = study.load_dataset(members[0].config)
         num_rows = len(dataset.transitions.rewards)
 
     def start(pretrained, run):

@@ -6,13 +6,10 @@ The page is one file: figures are in it, and nothing is loaded. The same figures
 `figures/` as PNG and PDF.
 """
 
-import json
-import sys
 from pathlib import Path
 
-from absl import app
-
-from experiments import adversarial_report, comparison_report
+from experiments import adversarial_report, comparison_report, folders
+from experiments.command_line import run, the_folder
 from experiments.comparison_report import cell
 from experiments.comparison_results import Curve, read_curves
 from experiments.document import Table, to_html, to_markdown
@@ -24,12 +21,7 @@ __all__ = ["Curve", "as_scores", "cell", "read_curves", "write"]
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) != 2:
-        raise app.UsageError("give one results folder")
-    try:
-        print(write(Path(argv[1])))
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
+    print(write(the_folder(argv)))
 
 
 def write(folder: Path) -> str:
@@ -41,9 +33,11 @@ def write(folder: Path) -> str:
       ConfigError: there are no results.
     """
     saved = folder / "config.json"
-    config = json.loads(saved.read_text()) if saved.exists() else {}
+    config = folders.read_json(saved) if saved.exists() else {}
     if not config or config.get("study"):
         return adversarial_report.write(folder)
+    if "sweep" not in config:
+        raise ConfigError(f"{folder} is no sweep's folder; it must be one to report")
     blocks, further = comparison_report.blocks(folder, config)
     results.write_atomically(folder / "report.md", to_markdown(blocks, folder))
     title = f"{config['env']}: {', '.join(config['sweep']['method'])}"
@@ -55,4 +49,4 @@ def write(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -4,6 +4,7 @@ import difflib
 import math
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from rpex_jax.agents import AGENTS, CONFIGS
@@ -22,9 +23,42 @@ class ConfigError(ValueError):
     """A setting that cannot be used; one sentence: the key, the value, what may be."""
 
 
+def check_types(config: ConfigDict, expected: ConfigDict) -> None:
+    """Raises a `ConfigError` unless all settings of `expected` are there, of its types.
+
+    Corruptions are a study's own, and what is None by default may be a number.
+    """
+    found = dict(flatten(config))
+    for key, value in flatten(expected):
+        if key.startswith("corruptions."):
+            continue
+        if key not in found:
+            raise ConfigError(f"the setting {key!r} is missing; it must be there")
+        if not _is_like(found[key], value):
+            raise ConfigError(f"{key} is {found[key]!r}; it must be {kind_of(value)}")
+
+
+def _is_like(value: Any, example: Any) -> bool:
+    """Whether a value may stand in for the default."""
+    if example is None:
+        return value is None or _is_like(value, 0.0)
+    kind = int | float if isinstance(example, float) else type(example)
+    return isinstance(value, kind) and isinstance(value, bool) == isinstance(
+        example, bool
+    )
+
+
+def kind_of(example: Any) -> str:
+    """What a setting must be, from its default, in words."""
+    kinds = {bool: "true or false", int: "an integer", float: "a number"}
+    kinds |= {str: "text", tuple: "a tuple, such as (1, 2)"}
+    kinds |= {ConfigDict: "changed by its settings, one at a time"}
+    return kinds.get(type(example), "a number or None")
+
+
 def parse_setting(text: str) -> tuple[str, str]:
     """'online.rate=0.5' -> ('online.rate', '0.5')."""
-    key, equals, value = text.partition("=")
+    key, equals, value = str(text).partition("=")
     if not equals:
         raise ConfigError(f"setting {text!r} must read 'key=value'")
     return key.strip(), value.strip()
@@ -65,10 +99,10 @@ def look_up(config: ConfigDict, key: str) -> Any:
     current: Any = config
     for part in key.split("."):
         if not isinstance(current, ConfigDict) or part not in current:
-            names = [k for k, _ in flatten(config)]
-            near = difflib.get_close_matches(key, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"there is no setting {key!r}{hint}")
+            near = difflib.get_close_matches(key, [k for k, _ in flatten(config)], n=1)
+            here = ", ".join(current) if isinstance(current, ConfigDict) else "none"
+            hint = f"did you mean {near[0]!r}?" if near else f"here there are {here}"
+            raise ConfigError(f"there is no setting {key!r}; {hint}")
         current = current[part]
     return current
 
@@ -193,6 +227,9 @@ NAMES = {
 }
 
 
+INT32_MAX, FLOAT32_MAX = 2**31 - 1, float(np.finfo(np.float32).max)
+
+
 def check_values(
     config: ConfigDict, ranges: dict[str, tuple], names: dict[str, tuple]
 ) -> None:
@@ -203,14 +240,13 @@ def check_values(
             # not (a <= b) rather than a > b: NaN must fail too
             if not low <= value <= high or not math.isfinite(value):
                 raise ConfigError(f"{key} is {value}; it must lie in [{low}, {high}]")
+            largest = INT32_MAX if isinstance(value, int) else FLOAT32_MAX
+            if abs(value) > largest:
+                raise ConfigError(f"{key} is {value}; it must be at most {largest}")
         if key in names:
             check_name(key, value, names[key])
-    for name, agent in config.agent.items():
-        if not agent.hidden_dims or any(width < 1 for width in agent.hidden_dims):
-            raise ConfigError(
-                f"agent.{name}.hidden_dims is {agent.hidden_dims}; it must hold "
-                "positive widths"
-            )
+        if key.endswith("hidden_dims"):
+            check_each(key, value, 1, 1)
 
 
 def check(config: ConfigDict) -> None:
@@ -230,6 +266,35 @@ def check(config: ConfigDict) -> None:
             "least one online row in a batch"
         )
     check_adversary(config)
+    check_data(config)
+
+
+def check_data(config: ConfigDict) -> None:
+    """Raises a `ConfigError` unless the section `data` can be of some data set."""
+    data = config.data
+    columns = data.drop_observation_columns
+    if not all(_is_like(column, 0) for column in columns):
+        raise ConfigError(
+            f"data.drop_observation_columns is {columns}; it must hold integers"
+        )
+    if data.action_range and not is_interval(data.action_range):
+        raise ConfigError(
+            f"data.action_range is {data.action_range}; it must hold two numbers, the "
+            "lower one first"
+        )
+    if not data.source:
+        raise ConfigError(
+            "data.source is ''; it must be a file, a folder, a Minari id or built in"
+        )
+
+
+def is_interval(pair: tuple) -> bool:
+    """Whether it is (low, high), low < high."""
+    return (
+        len(pair) == 2
+        and all(_is_like(number, 0.0) and math.isfinite(number) for number in pair)
+        and pair[0] < pair[1]
+    )
 
 
 def check_adversary(config: ConfigDict) -> None:
@@ -240,14 +305,15 @@ def check_adversary(config: ConfigDict) -> None:
             f"attack.mutation_low is {config.attack.mutation_low}; it must be at most "
             f"attack.mutation_high, {config.attack.mutation_high}"
         )
-    for condition in config.evaluation.conditions:
+    conditions = config.evaluation.conditions
+    for condition in conditions:
         check_name("evaluation.conditions", condition, CONDITIONS)
-    if "normal" not in config.evaluation.conditions:
+    if "normal" not in conditions or len(set(conditions)) < len(conditions):
         raise ConfigError(
-            f"evaluation.conditions is {config.evaluation.conditions}; normal must be "
-            "among them"
+            f"evaluation.conditions is {conditions}; normal must be among them, and "
+            "each may come once"
         )
-    if low_high and not (len(low_high) == 2 and low_high[0] < low_high[1]):
+    if low_high and not is_interval(low_high):
         raise ConfigError(
             f"curriculum.score_range is {low_high}; it must hold two returns, the "
             "lower one first"
@@ -264,12 +330,26 @@ def check_adversary(config: ConfigDict) -> None:
         )
 
 
+def check_each(
+    key: str, values: tuple, example: int | float, low: float, many: bool = True
+) -> None:
+    """Raises a `ConfigError` unless all values are like the example and at least low.
+
+    Where there must be `many`, there must be one at least.
+    """
+    fine = all(_is_like(x, example) and low <= x < INFINITY for x in values)
+    if not fine or (many and not values):
+        kind = "integers" if isinstance(example, int) else "finite numbers"
+        raise ConfigError(f"{key} is {values}; it must hold {kind} of {low} or more")
+
+
 def check_name(key: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Raises a `ConfigError` unless the value is one of those allowed."""
     if value not in allowed:
         near = difflib.get_close_matches(str(value), allowed, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"{key} is {value!r}; {hint}allowed are {', '.join(allowed)}")
+        names = ", ".join(name or "''" for name in allowed)
+        raise ConfigError(f"{key} is {value!r}; {hint}allowed are {names}")
 
 
 def check_multiple(key: str, chunk: int, steps: int, what: str = "") -> None:

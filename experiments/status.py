@@ -8,15 +8,14 @@ left in all, when the last row was written, and the runs that have failed.
 """
 
 import datetime
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import app
 
 from experiments import folders, study, units
+from experiments.command_line import run, the_folder
 from experiments.groups import Plan
 from experiments.settings import ConfigError
 from experiments.study_results import as_scores
@@ -45,13 +44,7 @@ class Progress(NamedTuple):
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) != 2:
-        raise app.UsageError("give one results folder")
-    try:
-        print(status(Path(argv[1]), time.time()))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    print(status(the_folder(argv), time.time()))
 
 
 def status(out: Path, now: float) -> str:
@@ -164,4 +157,4 @@ def _duration(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -8,12 +8,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import corruptions
+from experiments.configs.default import default_config
 from experiments.corruptions import corruption_of
 from experiments.perturbations import is_calibrated, perturbation
 from experiments.settings import (
     ConfigError,
     check,
     check_name,
+    check_types,
     num_offline,
     parse_setting,
     parse_value,
@@ -22,6 +24,7 @@ from rpex_jax import envs, sweep
 from rpex_jax.agents import CONFIGS
 from rpex_jax.attacks.corruption import corruption
 from rpex_jax.behavior_transfer import BTConfig
+from rpex_jax.data import sources
 from rpex_jax.data.balanced_replay import BalanceConfig
 from rpex_jax.data.dataset import Dataset
 from rpex_jax.data.rewards import RewardUnit, return_range_scale
@@ -81,21 +84,22 @@ def expand_grid(config: ConfigDict) -> list[Run]:
     Raises:
       ConfigError: at the first setting that cannot be used.
     """
-    axes = {name: tuple(config.sweep[name]) for name in AXES}
+    check_types(config, default_config())
+    corruptions.check_forms(config)
+    axes = {name: config.sweep[name] for name in AXES}
     for axis in config.sweep.axes:
         key, values = parse_setting(axis)
+        if key in axes:
+            raise ConfigError(f"sweep.axes has {key!r} twice; each may come once")
         axes[key] = tuple(parse_value(v, config, key) for v in values.split(","))
-    skipped = [dict(map(parse_setting, text.split())) for text in config.sweep.skip]
+    skipped = [
+        dict(map(parse_setting, str(text).split())) for text in config.sweep.skip
+    ]
     for labels in skipped:
         for name in labels:
             check_name("sweep.skip", name, tuple(axes))
-    for name, values in axes.items():
-        if not values:
-            raise ConfigError(f"sweep.{name} is empty; it must hold at least one value")
-        if len(set(values)) < len(values):
-            raise ConfigError(f"sweep.{name} is {values}; each value may come once")
     for seed in axes["seed"]:
-        if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        if type(seed) is not int or not 0 <= seed < 2**31:
             raise ConfigError(
                 f"sweep.seed holds {seed!r}; integers in [0, 2^31) may be"
             )
@@ -107,6 +111,12 @@ def expand_grid(config: ConfigDict) -> list[Run]:
     for name, names in allowed.items():
         for value in axes[name]:
             check_name(f"sweep.{name}", value, names)
+    for name, values in axes.items():
+        key = f"sweep.{name}" if name in AXES else f"sweep.axes {name}"
+        if not values:
+            raise ConfigError(f"{key} is empty; it must hold at least one value")
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{key} is {values}; each value may come once")
     points = [
         labels
         for labels in sweep.grid(axes)
@@ -170,6 +180,19 @@ def check_method(run: Run) -> None:
                 )
 
 
+def load_dataset(config: ConfigDict) -> Dataset:
+    """The data set of a study.
+
+    Raises:
+      DatasetError: there is none, or it cannot be used.
+    """
+    return sources.load(
+        config.data.source,
+        action_range=config.data.action_range or None,
+        drop_observation_columns=config.data.drop_observation_columns,
+    )
+
+
 def check_widths(env: Env, dataset: Any, source: str) -> None:
     """Raises a `ConfigError` unless the data set fits the environment."""
     for field, width in (
@@ -196,13 +219,12 @@ def reward_unit(config: ConfigDict, dataset: Dataset) -> RewardUnit:
 
 def check_prefill(runs: list[Run], num_rows: int) -> None:
     """Raises a `ConfigError` unless the share of the data set fits the replay."""
-    for run in runs:
-        program = online_program(run)
-        prefill = round(program.prefill * num_rows)
-        if prefill > program.capacity:
+    for online in (run.config.online for run in runs):
+        prefill = round(online.prefill * num_rows)
+        if prefill > online.capacity:
             raise ConfigError(
-                f"online.prefill is {program.prefill}, {prefill} rows of the data set; "
-                f"they must fit into online.capacity, {program.capacity}"
+                f"online.prefill is {online.prefill}, {prefill} rows of the data set; "
+                f"they must fit into online.capacity, {online.capacity}"
             )
 
 

@@ -4,7 +4,6 @@ A column of a table picks runs by their settings and a point of their budget; a 
 is what its runs scored there under one condition.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,7 +66,7 @@ class Sample(NamedTuple):
 
 def read(folder: Path) -> Study:
     """The study of a results folder."""
-    config = json.loads((folder / "config.json").read_text())
+    config = folders.read_json(folder / "config.json")
     settings = dict(flatten(ConfigDict(config)))
     further = (parse_setting(axis)[0] for axis in config["sweep"]["axes"])
     names = ("base", "method", "corruption", "seed", *further)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict
 
 from experiments import (
@@ -30,14 +30,14 @@ from experiments.command_line import (
     OUT,
     cache_compilations,
     fail,
-    parse_flags,
     read_config,
+    refuse_arguments,
+    run,
 )
+from experiments.configs.default import default_config
 from experiments.groups import plan
 from experiments.launchers import LAUNCHERS, Launcher, parse_resources
 from experiments.worker import check_study, data_of, train_part
-from rpex_jax.data.attack_sets import AttackSetError
-from rpex_jax.data.dataset import DatasetError
 
 _RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
 _LAUNCHER = flags.DEFINE_enum(
@@ -57,9 +57,8 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would run, and run noth
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
-    config = read_config()
+    refuse_arguments(argv)
+    config = read_config(default_config())
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     study_name = Path(flags.FLAGS["config"].config_filename).stem
     out = Path(OUT.value or f"runs/{study_name}")
@@ -84,14 +83,12 @@ def main(argv: list[str]) -> None:
 
 @contextlib.contextmanager
 def errors_in_a_line(out: Path) -> Iterator[None]:
-    """Ends the program with a sentence and an exit code, where a user can do something.
+    """Ends the program with a sentence and an exit code, where a user can go on.
 
-    Wrong settings and files end it with 2, a signal with 128 and its number.
+    What cannot be written ends it with 2, a signal with 128 and its number.
     """
     try:
         yield
-    except (settings.ConfigError, DatasetError, AttackSetError) as error:
-        fail(error)
     except OSError as error:  # a full disk, a folder that cannot be written
         place = error.filename or out
         fail(f"{place}: {error.strerror}; what was saved is whole, --resume goes on")
@@ -124,7 +121,8 @@ def run_study(
       sink_names: who else gets the curves of a whole study, of `sinks.SINKS`.
 
     Raises:
-      ConfigError, DatasetError, AttackSetError: before anything is compiled.
+      ConfigError, DatasetError, AttackSetError, CheckpointError: before anything is
+        compiled.
       Interrupted: a signal came; the folder is at a whole chunk.
     """
     followers = sinks.open_sinks(sink_names, out)
@@ -156,4 +154,4 @@ def run_study(
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    run(main)

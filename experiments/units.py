@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments import folders
 from experiments.groups import Plan, plan
 from experiments.perturbations import is_calibrated
 from experiments.settings import ConfigError
@@ -54,9 +55,20 @@ def cut(out: Path, runs: list[Run], size: int | None) -> list[Unit]:
 
 
 def noted(out: Path) -> int | None:
-    """The size of a study's units; None where it is whole."""
+    """The size of a study's units; None where it is whole.
+
+    Raises:
+      ConfigError: the note cannot be read.
+    """
     note = out / "units.json"
-    return json.loads(note.read_text())["size"] if note.exists() else None
+    if not note.exists():
+        return None
+    size = folders.read_json(note).get("size")
+    if not isinstance(size, int) or size < 0:
+        raise ConfigError(
+            f"{note} has the size {size!r}; it must be an integer, 0 or more"
+        )
+    return size
 
 
 def check_independent(runs: list[Run]) -> None:

@@ -24,7 +24,6 @@ from experiments.training import train
 from experiments.units import Unit
 from rpex_jax import sweep
 from rpex_jax.attacks.adversarial_corruption import Attacker
-from rpex_jax.data import sources
 from rpex_jax.data.dataset import Dataset
 from rpex_jax.data.rewards import RewardUnit
 from rpex_jax.envs import Env
@@ -46,20 +45,17 @@ def check_study(config: ConfigDict) -> Checked:
     """All that can be known to be wrong before anything is compiled.
 
     Raises:
-      ConfigError, DatasetError, AttackSetError: at the first thing that is.
+      ConfigError, DatasetError, AttackSetError, CheckpointError: at the first that is.
     """
     runs = study.expand_grid(config)
     env = study.make_env(config)
-    dataset = sources.load(
-        config.data.source,
-        action_range=tuple(config.data.action_range) or None,
-        drop_observation_columns=tuple(config.data.drop_observation_columns),
-    )
+    dataset = study.load_dataset(config)
     study.check_widths(env, dataset, config.data.source)
     study.check_prefill(runs, len(dataset.transitions.rewards))
     unit = study.reward_unit(config, dataset)
     policy_sets.check(runs)
     attack_sets.check_given(env, runs)
+    attack_sets.check_calibrated(runs)
     attacker = data_attacks.load_attacker(runs, env)
     return Checked(config, runs, env, dataset, unit, attacker)
 

@@ -9,6 +9,10 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; one sentence: its place, and what is wrong."""
+
+
 def save(folder: Path, chunk: int, state: Any, *, keep: int | None = 1) -> None:
     """Writes `state` as `folder/chunk`, then removes older ones but for `keep`.
 
@@ -32,14 +36,62 @@ def restore(folder: Path, chunk: int, like: Any) -> Any:
     """The state saved as `chunk`, in the structure, shapes and types of `like`.
 
     It comes as NumPy arrays: which devices take it is not decided by who saved it.
+
+    Raises:
+      CheckpointError: there is none, it is damaged, or it is of something else.
     """
+    place = folder / str(chunk)
+    if not place.is_dir():
+        raise CheckpointError(f"{place} is no folder; it must be a checkpoint")
+    try:
+        with ocp.StandardCheckpointer() as reader:
+            saved = reader.metadata((place / "default").absolute()).item_metadata.tree
+    except Exception as error:  # Orbax raises a dozen types on damaged files
+        raise _damaged(place, error) from error
+    _check_same(place, _shapes(saved), _shapes(like))
     host = SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
     shapes = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), like
     )
-    with _manager(folder) as manager:
-        state = manager.restore(chunk, args=ocp.args.StandardRestore(shapes))
+    try:
+        with _manager(folder) as manager:
+            state = manager.restore(chunk, args=ocp.args.StandardRestore(shapes))
+    except Exception as error:
+        raise _damaged(place, error) from error
     return jax.tree.map(np.asarray, state)
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...] | None]:
+    """By the path of each array; a key of randomness, which is saved as data, has none.
+
+    What holds nothing has no path, as in a checkpoint.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): None
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else tuple(leaf.shape)
+        for path, leaf in leaves
+    }
+
+
+def _check_same(place: Path, saved: dict, wanted: dict) -> None:
+    """Raises a `CheckpointError` at the first array that is not as it must be."""
+    for name in sorted(saved.keys() | wanted.keys()):
+        found, needed = saved.get(name, "nothing"), wanted.get(name, "nothing")
+        if needed is not None and found != needed:
+            raise CheckpointError(
+                f"{place} has {found} as {name}, where it must have {needed}; it is of "
+                "another environment, agent, config or version"
+            )
+
+
+def _damaged(place: Path, error: Exception) -> CheckpointError:
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return CheckpointError(
+        f"{place} cannot be read, it may be damaged ({reason}); remove it, and train "
+        "again"
+    )
 
 
 def _manager(

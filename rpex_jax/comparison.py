@@ -78,7 +78,14 @@ def stratified_bootstrap(
       seed: equal seeds give equal intervals.
       resamples: at least 2,000; rliable takes 50,000 in tables.
       level: share of the resamples that lie inside, in (0, 1).
+
+    Raises:
+      ValueError: another level, no resample, or as `as_tasks`.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must lie in (0, 1)")
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}; it must be at least 1")
     rng = np.random.default_rng(seed)
 
     def resample(runs: np.ndarray) -> np.ndarray:

@@ -90,14 +90,14 @@ def expand(
     Raises:
       ValueError: unknown `online_policy` or `critic_transfer`.
     """
-    fresh = base.init(key, spec, config.base)
-    state = iql.fresh_optimizers(pretrained)
     if online_policy not in ("fresh", "copied"):
         raise ValueError(f"online_policy is {online_policy!r}; allowed: fresh, copied")
     if critic_transfer not in ("full", "target"):
         raise ValueError(
             f"critic_transfer is {critic_transfer!r}; allowed: full, target"
         )
+    fresh = base.init(key, spec, config.base)
+    state = iql.fresh_optimizers(pretrained)
     if online_policy == "fresh":
         state = state._replace(actor=fresh.actor)
     if critic_transfer == "target":

@@ -88,7 +88,12 @@ def histogram(samples: Array, edges: Array) -> Array:
     Args:
       samples: [n, d].
       edges: increasing, [bins + 1].
+
+    Raises:
+      ValueError: there is no bin.
     """
     bins = edges.size - 1
+    if bins < 1:
+        raise ValueError(f"edges has {edges.size} numbers; it must have at least 2")
     place = jnp.clip(jnp.searchsorted(edges, samples, side="right") - 1, 0, bins - 1)
     return (place[..., None] == jnp.arange(bins)).sum(0)

@@ -33,11 +33,37 @@ def append_rows(path: Path, rows: Iterable[dict]) -> None:
 
 
 def read_rows(path: Path) -> list[dict]:
-    """The rows of a file; a last line that was cut off while writing is left out."""
+    """The rows of a file; a last line that was cut off while writing is left out.
+
+    Raises:
+      ResultsError: another line is no row, or it is no file.
+    """
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    try:
+        lines = path.read_text().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultsError(
+            f"{path} cannot be read ({error}); it must be a file of rows in JSON"
+        ) from error
+    rows = []
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise ResultsError(
+                f"{path} has {line[:40]!r} in line {number}; it must be a row in JSON, "
+                "so remove the line"
+            ) from error
+        if not isinstance(rows[-1], dict):
+            raise ResultsError(
+                f"{path} has {line[:40]!r} in line {number}; a row is a JSON object"
+            )
+    return rows
+
+
+class ResultsError(ValueError):
+    """A file of results that cannot be read; one sentence."""
 
 
 def keep_rows(path: Path, keep: Callable[[dict], bool]) -> None:

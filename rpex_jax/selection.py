@@ -3,7 +3,6 @@
 Sources: PEX, arXiv 2302.00935; RPEX, arXiv 2509.24748.
 """
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -53,9 +52,16 @@ def selection_logits(
     Returns:
       Logits, [..., K].
 
+    Raises:
+      ValueError: values and densities are not of the same proposals.
+
     Source: RPEX, arXiv 2509.24748, section 6; felix-thu/RPEX pex/algorithms/rpex.py.
     """
-    chex.assert_equal_shape([action_values, log_densities])
+    if action_values.shape != log_densities.shape:
+        raise ValueError(
+            f"action_values have shape {action_values.shape} and log_densities "
+            f"{log_densities.shape}; they must be the same"
+        )
     weights = inverse_probability_weights(
         action_values,
         state_value,

@@ -179,20 +179,6 @@ def test_full_and_target_transfer(pretrained):
     assert_differ(state.critic, state.target_critic)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"online_policy": "new"}, {"critic_transfer": "none"}]
-)
-def test_unknown_switches_are_named_in_the_error(wrong):
-    """The message names the setting, its value and what is allowed."""
-    config = set_config("iql")
-    (name, value), state = (
-        *wrong.items(),
-        base_init("iql", jax.random.key(0), config.base),
-    )
-    with pytest.raises(ValueError, match=f"{name} is '{value}'; allowed: "):
-        grow("iql", state, config, **wrong)
-
-
 def test_optimisers_start_afresh(pretrained):
     """Moments and counts are zero in every way to go on after pretraining."""
     base, state = pretrained

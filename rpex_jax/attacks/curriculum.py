@@ -46,7 +46,13 @@ class CurriculumState(NamedTuple):
 
 
 def linear_increment(q_max: float, periods: int) -> float:
-    """The increment with which q goes from 0 to `q_max` in so many periods."""
+    """The increment with which q goes from 0 to `q_max` in so many periods.
+
+    Raises:
+      ValueError: there is no period.
+    """
+    if periods < 1:
+        raise ValueError(f"periods is {periods}; it must be at least 1")
     return q_max / periods
 
 

@@ -136,8 +136,13 @@ def pgd(
       bound: [], epsilon.
       num_steps: of sign descent.
 
+    Raises:
+      ValueError: there is no step.
+
     Source: arXiv 2510.13358, appendix E.
     """
+    if num_steps < 1:
+        raise ValueError(f"num_steps is {num_steps}; it must be at least 1")
     action = jnp.clip(action, -1.0, 1.0)
     box = jnp.full_like(action, bound)
     return sign_descent(

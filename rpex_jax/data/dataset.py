@@ -60,9 +60,7 @@ def validate(
     Raises:
       DatasetError: at the first thing wrong; rows are counted as in `arrays`.
     """
-    low, high = (np.asarray(bound, np.float32) for bound in action_range)
-    if not (low < high).all():
-        _fail("action_range", f"is {action_range}, but must be (low, high), low < high")
+    low, high = _interval(action_range)
     names = [*Transition._fields[:-1], "terminals", "timeouts"]
     if missing := [name for name in names if name not in arrays]:
         _fail(
@@ -139,7 +137,7 @@ def _check(
     rows = len(arrays["rewards"]) if arrays["rewards"].ndim else 0
     for name, array in arrays.items():
         rank = RANKS.get(name, 1)
-        if array.ndim != rank:
+        if array.ndim != rank or array.shape[1:] == (0,):
             wanted = "[N, width]" if rank == 2 else "[N]"
             _fail(source, f"has {name!r} of shape {array.shape}; it must be {wanted}")
         if len(array) != rows:
@@ -172,6 +170,13 @@ def _check(
                 f"are allowed there ({bad.size} rows are wrong)",
             )
     actions = arrays["actions"]
+    for bound in (low, high):
+        if np.shape(bound) not in ((), actions.shape[1:]):
+            _fail(
+                "action_range",
+                f"has {np.size(bound)} bounds, but {source} has {actions.shape[1]} "
+                "'actions'; there must be one, or one for each",
+            )
     slack = TOLERANCE * (high - low) / 2
     outside = (actions < low - slack) | (actions > high + slack)
     bad = _bad_rows(outside)
@@ -188,12 +193,27 @@ def _check(
         )
 
 
+def _interval(bounds: tuple[ArrayLike, ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest action, checked."""
+    try:
+        low, high = (np.asarray(bound, np.float32) for bound in bounds)
+        fine = (low < high).all() and np.isfinite(high - low).all()
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        _fail("action_range", f"is {bounds}, but must be (low, high), low < high")
+    return low, high
+
+
 def _to_float32(array: np.ndarray, name: str, source: str) -> np.ndarray:
     try:
-        with np.errstate(over="ignore"):  # becomes infinity, which is reported
-            return np.asarray(array, np.float32)
-    except (TypeError, ValueError):
-        _fail(source, f"has {name!r} of a type that is no number; it must be float32")
+        array = np.asarray(array)
+        if array.dtype.kind in "biuf":
+            with np.errstate(over="ignore"):  # becomes infinity, which is reported
+                return array.astype(np.float32, copy=False)
+    except (TypeError, ValueError):  # rows of different lengths
+        array = np.asarray(None)
+    _fail(source, f"has {name!r} of type {array.dtype}; it must be float32")
 
 
 def _drop(
@@ -201,7 +221,7 @@ def _drop(
 ) -> np.ndarray:
     width = array.shape[-1] if array.ndim else 0
     for column in columns:
-        if not -width <= column < width:
+        if not (isinstance(column, int) and -width <= column < width):
             _fail(source, f"has no column {column} in {name!r} to drop, only {width}")
     return np.delete(array, columns, axis=-1) if columns else array
 

@@ -183,7 +183,9 @@ def _spec(env_id: str) -> gymnasium.envs.registration.EnvSpec:
             importlib.import_module(module)
         spec = copy.copy(gymnasium.spec(name))
     except (gymnasium.error.Error, ImportError) as error:
-        raise DatasetError(f"{env_id} is no Gymnasium environment: {error}") from error
+        raise DatasetError(
+            f"{env_id} is no Gymnasium environment ({error}); give the id of one."
+        ) from error
     if callable(maker := spec.entry_point):  # registered as a class
         spec.entry_point = f"{maker.__module__}:{maker.__qualname__}"
     return spec
@@ -198,7 +200,7 @@ def check_id(dataset_id: str, overwrite: bool = False) -> None:
         parse_dataset_id(dataset_id)
     except (TypeError, ValueError) as error:
         raise DatasetError(
-            f"{dataset_id} is no Minari id: it must be (namespace/)name-v0."
+            f"{dataset_id!r} is no Minari id: it must be (namespace/)name-v0."
         ) from error
     if get_dataset_path(dataset_id).exists() and not overwrite:
         raise DatasetError(

@@ -35,12 +35,18 @@ def load(
     Raises:
       DatasetError: what cannot be found, read or used, in one sentence.
     """
+    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
+        raise DatasetError(
+            f"the source of the data is {source!r}: give a file, a folder, a Minari id "
+            "or the name of a built-in set."
+        )
     source = os.fspath(source)
     bounds: tuple[ArrayLike, ArrayLike] = (-1.0, 1.0)
     is_d4rl = source.endswith((".hdf5", ".h5"))
     if is_d4rl or source.endswith(".npz"):
         if not Path(source).is_file():
-            raise DatasetError(f"{source} does not exist: give the path of a file.")
+            what = "is a folder" if Path(source).exists() else "does not exist"
+            raise DatasetError(f"{source} {what}: give the path of a file.")
         arrays = _read(_read_d4rl if is_d4rl else _read_npz, Path(source), source)
     elif source in builtin_names():
         arrays = _read(_read_npz, _builtin() / f"{source}.npz", source)

@@ -30,3 +30,11 @@ class Env(NamedTuple):
     # (key, state, ended) -> state, reset where ended. For environments that live
     # outside and cannot be reset speculatively; the others have None.
     reset_where: Callable[[Key, EnvState, Array], EnvState] | None = None
+
+
+def check_action(action: Array, action_dim: int) -> None:
+    """Raises a `ValueError` unless it is one action, [action_dim]."""
+    if action.shape != (action_dim,):
+        raise ValueError(
+            f"the action has shape {action.shape}; it must be {(action_dim,)}"
+        )

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
-import chex
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import FlattenObservation, TimeLimit
 
 from rpex_jax import envs
-from rpex_jax.envs.base import Env, EnvState
+from rpex_jax.envs.base import Env, EnvState, check_action
 from rpex_jax.envs.host import NOWHERE, HostEnvs, Outcome, Slot
 from rpex_jax.types import Array, Key, Spec
 
@@ -87,7 +86,7 @@ def from_gymnasium(source: str | Maker, *, time_limit: int | None = None) -> Env
         return start(key, jnp.array(NOWHERE), jnp.array(True))
 
     def step(state: EnvState, action: Array) -> EnvState:
-        chex.assert_shape(action, (spec.action_dim,))
+        check_action(action, spec.action_dim)
         action = jnp.where(jnp.isfinite(action), jnp.clip(action, -1.0, 1.0), jnp.nan)
         return ask(host.step, state.time + 1, state.physics, action)
 
@@ -160,8 +159,12 @@ def _make(source: str | Maker, time_limit: int | None) -> gymnasium.Env:
     if isinstance(source, str):
         try:
             env = gymnasium.make(source, max_episode_steps=time_limit)
-        except (gymnasium.error.Error, ImportError) as error:
-            raise ValueError(f"Gymnasium cannot make {source!r}: {error}") from error
+        except Exception as error:  # whatever the environment's own code raises
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ValueError(
+                f"Gymnasium cannot make {source!r} ({reason}); it must be the id of an "
+                "environment whose packages are installed"
+            ) from error
     else:
         env = source()
         if time_limit is not None:

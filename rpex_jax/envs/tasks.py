@@ -9,14 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import chex
 import gymnasium
 import jax
 import jax.numpy as jnp
 import mujoco
 
 from rpex_jax.envs import bodies
-from rpex_jax.envs.base import Env, EnvState
+from rpex_jax.envs.base import Env, EnvState, check_action
 from rpex_jax.envs.physics import Engine, PhysicsState, Read, silence, zero_readings
 from rpex_jax.types import Array, Key
 
@@ -183,7 +182,7 @@ def step(
       action: [action_dim]; [-1, 1] is the range of the motors, the rest is clipped away
         before anything is paid for, as D4RL's NormalizedBoxEnv does.
     """
-    chex.assert_shape(action, (model.nu,))
+    check_action(action, model.nu)
     action = jnp.where(jnp.isfinite(action), jnp.clip(action, -1.0, 1.0), jnp.nan)
     low, high = jnp.asarray(model.actuator_ctrlrange, jnp.float32).T
     control = (low + high) / 2 + (high - low) / 2 * action

@@ -16,6 +16,7 @@ from rpex_jax.attacks.perturbation import Fault, perturbed, with_fault
 from rpex_jax.data.statistics import ObservationStatistics
 from rpex_jax.envs import Env
 from rpex_jax.training.evaluation import episode_returns, greedy
+from rpex_jax.training.run import check_counts
 from rpex_jax.types import Agent, Array, Key
 
 
@@ -88,7 +89,11 @@ def make_search(
       settings: of differential evolution; its number of generations is the caller's.
       num_searches: K.
       num_episodes: whose mean return is a perturbation's fitness.
+
+    Raises:
+      ValueError: no search, or no episode.
     """
+    check_counts(num_searches=num_searches, num_episodes=num_episodes)
 
     def fitness_of(key, agent_state, statistics, config):
         return partial(

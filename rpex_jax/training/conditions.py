@@ -21,7 +21,7 @@ from rpex_jax.attacks.perturbation import (
 from rpex_jax.data.statistics import ObservationStatistics, standardise
 from rpex_jax.envs import Env
 from rpex_jax.training.evaluation import episode_returns, greedy
-from rpex_jax.training.run import RunConfig, stream
+from rpex_jax.training.run import RunConfig, check_counts, stream
 from rpex_jax.types import Agent, Array
 
 CONDITIONS = ("normal", "random", "adversarial", "pgd")
@@ -58,8 +58,9 @@ def make_evaluate_under(
       pretrained: the agent of `attacked.policy`; for `pgd`.
 
     Raises:
-      ValueError: unknown condition.
+      ValueError: unknown condition, or no episode.
     """
+    check_counts(num_episodes=num_episodes)
     if condition not in CONDITIONS:
         raise ValueError(
             f"unknown condition {condition!r}; allowed are {', '.join(CONDITIONS)}"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rpex_jax.data.statistics import ObservationStatistics, standardise
 from rpex_jax.envs import Env, EnvState
-from rpex_jax.training.run import RunConfig, stream
+from rpex_jax.training.run import RunConfig, check_counts, stream
 from rpex_jax.types import Agent, Array
 
 
@@ -72,7 +72,11 @@ def make_evaluate(
 
     The agent acts greedily from fresh resets. The randomness depends on the run's seed,
     on `step` and on `purpose`, one of `run.STREAMS`, and on nothing that training uses.
+
+    Raises:
+      ValueError: there is no episode.
     """
+    check_counts(num_episodes=num_episodes)
 
     def evaluate(
         agent_state, statistics: ObservationStatistics, run: RunConfig, step: Array

@@ -23,7 +23,14 @@ from rpex_jax.data.statistics import (
     observation_statistics,
     standardise,
 )
-from rpex_jax.training.run import RunConfig, draw, num_batches, stream, whole_rounds
+from rpex_jax.training.run import (
+    RunConfig,
+    check_counts,
+    draw,
+    num_batches,
+    stream,
+    whole_rounds,
+)
 from rpex_jax.types import Agent, Array, Key, Spec, Transition
 
 
@@ -143,7 +150,11 @@ def make_chunk(agent: Agent, *, batch_size: int, num_updates: int) -> Callable:
     Metrics are means over the chunk. Chunks of any length give the same state: the
     randomness of an update depends on its number alone. An agent that delays its
     policy needs whole multiples of its delay.
+
+    Raises:
+      ValueError: a batch without rows, or no update.
     """
+    check_counts(batch_size=batch_size, num_updates=num_updates)
 
     def chunk(
         state: OfflineState, run: RunConfig, data: OfflineData

@@ -58,6 +58,13 @@ def draw(
     return jax.vmap(sample)(jax.random.split(key, num_batches(agent, run)))
 
 
+def check_counts(**counts: int) -> None:
+    """Raises a `ValueError` at the first that is less than 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}; it must be at least 1")
+
+
 def whole_rounds(num: int, each: int, what: str) -> int:
     """`num / each`.
 

@@ -49,12 +49,6 @@ def test_networks_start_as_in_the_source():
     assert np.abs(head["kernel"]).max() <= 3e-3
 
 
-def test_one_critic_is_refused():
-    """Diversity is between critics; nothing is computed before."""
-    with pytest.raises(ValueError, match="num_critics 1; it must be at least 2"):
-        edac.init(KEY, Spec(4, 2), CONFIG.replace(num_critics=1))
-
-
 def test_similarity_is_the_mean_over_pairs():
     """Against a loop over pairs; a gradient of zero counts nothing and has no NaN."""
     g = np.random.default_rng(0).normal(size=(4, 6, 3))

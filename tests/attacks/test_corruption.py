@@ -176,24 +176,6 @@ def test_another_key_hits_other_rows():
     assert_binomial(hits & others, 0.09)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((("observations",),), "unknown element 'observations'.*observation"),
-        ((("reward",), 1.5), "rate is 1.5"),
-        ((("reward",), -0.1), "rate is -0.1"),
-        ((("reward",), float("nan")), "rate is nan"),
-        ((("reward",), 0.3, -1.0), "scale is -1.0"),
-        ((("reward",), 0.3, float("inf")), "scale is inf"),
-        ((("reward",), 0.3, float("nan")), "scale is nan"),
-    ],
-)
-def test_wrong_settings_are_named_in_the_error(arguments, message):
-    """The error says what was given."""
-    with pytest.raises(ValueError, match=message):
-        corruption(*arguments)
-
-
 def test_runs_with_other_rates_share_one_program():
     """Type, mix, rate and scale are data: one trace, equal to runs of their own."""
     chex.clear_trace_counter()

@@ -435,32 +435,6 @@ def test_nan_is_the_worst():
     np.testing.assert_array_equal(np.isinf(start.fitness), start.population[:, 0] < 0)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (dict(strategy="best2bin"), r"strategy is 'best2bin'.*'best1bin', 'rand1bin'"),
-        (dict(population_size=2), r"population_size is 2; best1bin needs at least 3"),
-        (
-            dict(population_size=3, strategy="rand1bin"),
-            r"population_size is 3; rand1bin needs at least 4",
-        ),
-        (dict(generations=-1), r"generations is -1; it must be >= 0"),
-        (dict(crossover=1.5), r"crossover is 1.5; it must be in \[0, 1\]"),
-        (dict(crossover=float("nan")), r"crossover is nan"),
-        (dict(outside="reflect"), r"outside is 'reflect'.*'redraw', 'edge'"),
-        (dict(mutation_low=1.0, mutation_high=0.5), r"mutation_low is 1.0 and .* 0.5"),
-        (dict(mutation_low=-0.1), r"mutation_low is -0.1 .* \[0, 2\]"),
-        (dict(mutation_high=2.1), r"mutation_high 2.1"),
-    ],
-)
-def test_settings_that_cannot_be(changes, message):
-    """One sentence from both entrances, before the objective is looked at."""
-    settings = de.DESettings(**changes)
-    for entrance in (de.init, de.minimise):
-        with pytest.raises(ValueError, match=message):
-            entrance(KEY, None, -jnp.ones(2), jnp.ones(2), settings)
-
-
 def test_at_the_edge_or_drawn_anew():
     """The two rules differ only where a coordinate leaves the box."""
     low, high = jnp.asarray([-1.0, 2.0, 0.0]), jnp.asarray([1.0, 6.0, 0.1])
@@ -497,11 +471,3 @@ def test_the_smallest_population(strategy):
     donors = np.asarray(de.draw(KEY, 2, settings).donors[: size - 1])
     for target, others in enumerate(donors.T.tolist()):
         assert {target, *others} == set(range(size))
-
-
-def test_shapes_that_cannot_be():
-    settings = de.DESettings()
-    with pytest.raises(ValueError, match=r"low and high have shapes \(\) and \(2,\)"):
-        de.minimise(KEY, weighted, jnp.zeros(()), jnp.ones(2), settings)
-    with pytest.raises(ValueError, match=r"evaluate gives shape \(\) for 30 members"):
-        de.minimise(KEY, jnp.sum, jnp.zeros(2), jnp.ones(2), settings)

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from rpex_jax.attacks.gradient import sign_descent
 
@@ -125,9 +124,7 @@ def test_batched_is_a_python_loop_and_stays_in_the_box():
     assert jax.vmap(curved)(batched).mean() < jax.vmap(curved)(starts).mean() - 1
 
 
-def test_no_steps_and_fewer():
+def test_no_steps():
     start = jnp.asarray([0.2, -0.5])
     ours = sign_descent(jnp.sum, start, -1.0, 1.0, num_steps=0, step_size=0.1)
     np.testing.assert_array_equal(ours, start)
-    with pytest.raises(ValueError, match="num_steps is -1; it must be at least 0"):
-        sign_descent(jnp.sum, start, -1.0, 1.0, num_steps=-1, step_size=0.1)

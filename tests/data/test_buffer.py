@@ -102,11 +102,3 @@ def test_adding_copies_no_buffer():
     chunk(states)
     chunk = jax.jit(lambda state: buffer.add(state, numbered(0, 2)), donate_argnums=0)
     chunk(buffer.init(EXAMPLE))  # a fresh state can be donated
-
-
-def test_bad_sizes():
-    with pytest.raises(ValueError, match="positive"):
-        make_buffer(0, 4)
-    buffer = make_buffer(4, 4)
-    with pytest.raises(ValueError, match="5 rows do not fit"):
-        buffer.add(buffer.init(EXAMPLE), numbered(0, 5))

@@ -27,11 +27,3 @@ def test_ends_of_the_scale(name, low, high):
 
 def test_the_recorded_halfcheetah():
     assert scores.normalised_score("HalfCheetah-v4", 1769) == pytest.approx(16.5, 1e-2)
-
-
-def test_unknown_environment():
-    assert not scores.has_reference("Pendulum-v1")
-    with pytest.raises(ValueError, match=r"Hoper-v4 .*did you mean hopper\?"):
-        scores.normalised_score("Hoper-v4", 0.0)
-    with pytest.raises(ValueError, match=r"Pendulum-v1 .* halfcheetah"):
-        scores.reference_scores("Pendulum-v1")

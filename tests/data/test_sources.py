@@ -1,8 +1,7 @@
-"""Every kind of source, and every way that one is missing or broken."""
+"""Every kind of source gives the data set that is in it."""
 
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import gymnasium
@@ -214,102 +213,11 @@ def test_dictionaries_are_flattened_as_gymnasium_does(antmaze):
         np.testing.assert_array_equal(row, np.float32(env.observation(apart)))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_minari_of_other_spaces(minari_root):
-    env = minari.DataCollector(gymnasium.make("CartPole-v1", max_episode_steps=1))
-    env.reset(seed=0)
-    env.step(0)
-    env.create_dataset("test/cartpole-v0")
-    with pytest.raises(DatasetError, match=r"action space Discrete\(2\); only a Box"):
-        sources.load("test/cartpole-v0")
-
-
-def test_d4rl_without_timeouts(tmp_path, arrays):
-    del arrays["timeouts"]
-    write_d4rl(tmp_path / "v0.hdf5", arrays)
-    with pytest.raises(DatasetError, match=r"no field 'timeouts'.*v2"):
-        sources.load(tmp_path / "v0.hdf5")
-
-
-def test_d4rl_lengths(tmp_path, arrays):
-    arrays["rewards"] = arrays["rewards"][:5]
-    write_d4rl(tmp_path / "a.hdf5", arrays)
-    with pytest.raises(
-        DatasetError, match="14 rows of 'observations' but 5 of 'rewards'"
-    ):
-        sources.load(tmp_path / "a.hdf5")
-
-
-def test_d4rl_with_no_rows_or_no_ends(tmp_path, arrays):
-    write_d4rl(tmp_path / "a.hdf5", {k: v[:0] for k, v in arrays.items()})
-    with pytest.raises(DatasetError, match="empty"):
-        sources.load(tmp_path / "a.hdf5")
-    write_d4rl(tmp_path / "a.hdf5", {k: v[13:] for k, v in arrays.items()})
-    with pytest.raises(DatasetError, match="none of its 1 rows"):
-        sources.load(tmp_path / "a.hdf5")
-    none = dict.fromkeys(("terminals", "timeouts"), np.zeros(14))
-    write_d4rl(tmp_path / "b.hdf5", arrays | none)
-    with pytest.raises(DatasetError, match="no episode ends"):
-        sources.load(tmp_path / "b.hdf5")
-
-
-@pytest.mark.parametrize("field", ["rewards", "timeouts"])
-def test_d4rl_faults_name_the_row_of_the_file(tmp_path, arrays, field):
-    arrays[field][12] = np.nan  # the eleventh of the view
-    write_d4rl(tmp_path / "a.hdf5", arrays)
-    with pytest.raises(DatasetError, match=f"{field!r}, first in row 12"):
-        sources.load(tmp_path / "a.hdf5")
-
-
-@pytest.mark.parametrize("suffix", ["npz", "hdf5"])
-@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.9])
-def test_truncated_files(tmp_path, arrays, suffix, keep):
-    path = tmp_path / f"a.{suffix}"
-    if suffix == "npz":
-        np.savez_compressed(path, **arrays)
-    else:
-        write_d4rl(path, arrays)
-    content = path.read_bytes()
-    path.write_bytes(content[: keep if keep > 1 else int(keep * len(content))])
-    with pytest.raises(DatasetError, match=r"cannot be read.*copy or download"):
-        sources.load(path)
-
-
-def test_damaged_bytes(tmp_path, arrays):
-    path = tmp_path / "a.npz"
-    np.savez_compressed(path, **arrays)
-    with zipfile.ZipFile(path) as file:
-        offset = file.getinfo("rewards.npy").header_offset + 60
-    content = bytearray(path.read_bytes())
-    content[offset : offset + 20] = bytes(20)
-    path.write_bytes(content)
-    with pytest.raises(DatasetError, match="cannot be read"):
-        sources.load(path)
-
-
-def test_pickled_objects_are_refused(tmp_path, arrays):
-    np.savez(tmp_path / "a.npz", **arrays | {"actions": np.array([{}] * 14)})
-    with pytest.raises(DatasetError, match="cannot be read"):
-        sources.load(tmp_path / "a.npz")
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(DatasetError, match=r"none\.npz does not exist"):
-        sources.load(tmp_path / "none.npz")
-
-
 def test_builtin_is_exact(builtin, dataset):
     compact.save_builtin(builtin / "example.npz", dataset)
     assert sources.builtin_names() == ["example"]
     assert_same(sources.load("example"), dataset)
     assert [path.name for path in builtin.iterdir()] == ["example.npz"]
-
-
-def test_builtin_refuses_what_it_cannot_hold(builtin, dataset):
-    dataset.transitions.next_observations[0] += 1
-    with pytest.raises(DatasetError, match="row 0"):
-        compact.save_builtin(builtin / "example.npz", dataset)
-    assert not list(builtin.iterdir())
 
 
 def test_a_failed_write_leaves_the_old_file(builtin, dataset, monkeypatch):
@@ -329,27 +237,6 @@ def test_a_failed_write_leaves_the_old_file(builtin, dataset, monkeypatch):
 def test_builtin_sets_of_the_package_load():
     for name in sources.builtin_names():
         sources.load(name)
-
-
-def test_unknown_name(builtin, dataset):
-    compact.save_builtin(builtin / "hopper-medium-replay.npz", dataset)
-    with pytest.raises(
-        DatasetError, match=r"did you mean hopper-medium-replay.*built-in"
-    ):
-        sources.load("hoper-medium-replay")
-
-
-def test_unknown_minari_id(minari_root, monkeypatch, builtin):
-    def offline(dataset_id):
-        raise ConnectionError("no\nroute")
-
-    monkeypatch.setattr(minari, "download_dataset", offline)
-    monkeypatch.setattr(minari, "list_local_datasets", lambda: {"hopper/medium-v0": 0})
-    with pytest.raises(
-        DatasetError,
-        match=r"not installed .* \(ConnectionError: no route\).* hopper/medium-v0",
-    ):
-        sources.load("hopper/mediun-v0")
 
 
 def test_importing_does_no_work():

@@ -314,11 +314,6 @@ def test_names_of_a_maze_share_an_engine():
     assert len(moves) == 1
 
 
-def test_other_names_get_help():
-    with pytest.raises(ValueError, match=r"did you mean antmaze-large-play-v2"):
-        envs.make("antmaze-large-play-v0")
-
-
 @pytest.mark.parametrize("name", MAZES)
 def test_the_camera_sees_all_of_a_maze(name):
     """In a picture of 640 x 480, from straight above, and not much beside it."""

@@ -314,7 +314,7 @@ def test_a_bad_action_ends_the_episode_of_its_owner(value):
 
 
 def test_actions_of_another_width_are_refused():
-    with pytest.raises(AssertionError, match=r"\(3,\)"):
+    with pytest.raises(ValueError, match=r"\(3,\); it must be \(2,\)"):
         WALK.step(WALK.reset(jax.random.key(0)), jnp.zeros(3))
 
 
@@ -367,7 +367,9 @@ def test_a_missing_package_is_named(monkeypatch):
         raise gymnasium.error.DependencyNotInstalled("Box2D is not installed")
 
     monkeypatch.setattr(gymnasium, "make", make)
-    with pytest.raises(ValueError, match=r"'LunarLander-v3': Box2D is not installed"):
+    with pytest.raises(
+        ValueError, match=r"'LunarLander-v3' \(.*: Box2D is not installed\)"
+    ):
         from_gymnasium("LunarLander-v3")
 
 

@@ -91,16 +91,3 @@ def test_episodes_start_in_their_cell_and_are_cut():
     assert length[-2] == gridworld.TIME_LIMIT and length[-1] == 1
     assert ((places >= 0) & (places < 1)).all()
     assert not np.array_equal(places[-1], places[0])
-
-
-@pytest.mark.parametrize(
-    ("grid", "problem"),
-    [
-        (("S G", "  "), r"rows of the grid have \[2, 3\] cells"),
-        (("  G",), "the grid has 0 cells 'S'; it must have one start"),
-        (("SGG",), "the grid has 2 cells 'G'; it must have one goal"),
-    ],
-)
-def test_grids_that_are_none(grid, problem):
-    with pytest.raises(ValueError, match=problem):
-        gridworld.make(grid)

@@ -1,18 +1,14 @@
 """Studies with perturbed actions: what runs are told, one tiny study, bad settings."""
 
-import json
-
 import numpy as np
 import pytest
 
 from experiments import attack_sets, policies, study
 from experiments import sweep as program
-from experiments.attack_sets import Target, calibrated_q_max
+from experiments.attack_sets import calibrated_q_max
 from experiments.configs.default import default_config
-from experiments.settings import ConfigError
 from rpex_jax import results
 from rpex_jax.attacks.curriculum import Curriculum
-from rpex_jax.data.attack_sets import AttackSetError
 from tests import diagnostic
 from tests.experiments.tiny import small_world, write_data
 
@@ -124,65 +120,6 @@ def test_a_calibrated_curriculum_is_as_exposed_as_the_adaptive_runs():
     assert calibrated_q_max(linear, rows) == pytest.approx(0.4)
 
 
-# What cannot be used
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        (
-            "perturbation.bound",
-            0.0,
-            r"perturbation\.bound is 0\.0; it must lie in \[1e-06, 1\]",
-        ),
-        ("perturbation.bound", 1.5, r"perturbation\.bound is 1\.5; it must lie in"),
-        ("perturbation.bound", float("nan"), r"perturbation\.bound is nan"),
-        ("perturbation.kind", "advers", "did you mean 'adversarial'"),
-        ("curriculum.kind", "lineal", "did you mean 'linear'"),
-        ("curriculum.q", 1.1, r"curriculum\.q is 1\.1; it must lie in \[0, 1\]"),
-        ("curriculum.q", -0.1, r"curriculum\.q is -0\.1"),
-        ("curriculum.q_max", 2.0, r"curriculum\.q_max is 2\.0"),
-        ("curriculum.smoothing", 1.5, r"curriculum\.smoothing is 1\.5"),
-        ("curriculum.condition", "always", r"curriculum\.condition is 'always'"),
-        ("curriculum.score_range", (3.0, 1.0), r"curriculum\.score_range .* lower one"),
-        ("attack.population_size", 3, r"attack\.population_size is 3"),
-        ("attack.mutation_low", 1.5, r"at most attack\.mutation_high, 1\.0"),
-        ("attack.strategy", "best2bin", "did you mean 'best1bin'"),
-        ("evaluation.conditions", ("normal", "windy"), r"conditions is 'windy'"),
-        ("evaluation.conditions", ("random",), "normal must be among them"),
-        ("online.prefill", 1.5, r"online\.prefill is 1\.5"),
-        ("online.prefill", 0.0, "one must fill the replay"),
-        ("study", "table9", "study is 'table9'"),
-        ("sweep.skip", ("speed=1",), "sweep.skip is 'speed'"),
-        ("sweep.skip", ("method=direct",), "leaves no run"),
-    ],
-)
-def test_a_bad_setting_is_one_sentence(key, value, message):
-    config = adversarial_config(**{"perturbation.kind": "adversarial"})
-    with config.unlocked():
-        config.update_from_flattened_dict({key: value})
-    with pytest.raises(ConfigError, match=message) as error:
-        study.expand_grid(config)
-    assert "\n" not in str(error.value)
-
-
-def test_an_environment_without_scores_needs_a_range():
-    settings = {"env": "InvertedPendulum-v5", "perturbation.kind": "random"}
-    with pytest.raises(
-        ConfigError, match=r"no D4RL score; set curriculum\.score_range"
-    ):
-        study.expand_grid(adversarial_config(**settings))
-    settings["curriculum.score_range"] = (0.0, 1000.0)
-    study.expand_grid(adversarial_config(**settings))
-
-
-def test_a_data_set_that_does_not_fit_the_replay_is_named_before_training():
-    config = adversarial_config(**{"online.capacity": 40})
-    study.check_prefill(study.expand_grid(config), 80)
-    with pytest.raises(ConfigError, match=r"prefill is 0\.5, 41 rows .*capacity, 40"):
-        study.check_prefill(study.expand_grid(config), 82)
-
-
 # One tiny study: its reward is -(executed - observation)^2, one step
 
 
@@ -275,21 +212,3 @@ def test_its_policies_load(finished):
     out, _, _ = finished
     _, groups = policies.load(out)
     assert sorted(len(group.labels) for group in groups) == [2, 2, 2]
-
-
-def test_a_set_of_another_world_is_refused(finished):
-    out, config, _ = finished
-    path = Target(0, 0.3).path(out, "training")
-    saved = json.loads(path.read_text())
-    other = out.parent / "other.json"
-    other.write_text(json.dumps(saved | {"env": "Hopper-v4"}))
-    with config.unlocked():
-        config.perturbation.attack_set = str(other)
-    runs = study.expand_grid(config)
-    with pytest.raises(AttackSetError, match=r"other\.json"):
-        attack_sets.check_given(diagnostic.target_reward(), runs)
-    other.write_text(json.dumps(saved | {"bound": 0.5}))
-    with pytest.raises(ConfigError, match=r"bound is 0\.3; .*other\.json, 0\.5"):
-        attack_sets.check_given(diagnostic.target_reward(), runs)
-    other.write_text(json.dumps(saved))
-    attack_sets.check_given(diagnostic.target_reward(), runs)

@@ -10,9 +10,7 @@ import pytest
 
 from experiments import attack, films
 from experiments.configs.attack import get_config
-from experiments.configs.default import default_config
 from experiments.policies import Policies, Pretrained
-from experiments.settings import ConfigError
 from rpex_jax import envs, sweep
 from rpex_jax.agents.uniform import uniform
 from rpex_jax.attacks.corruption import corruption
@@ -141,33 +139,6 @@ def test_what_is_kept_is_an_attack_set(attacked, tmp_path):
     assert kept.settings == config.to_dict()
     with pytest.raises(attack_sets.AttackSetError, match="'env'"):
         attack_sets.load(path, env_name="Hopper-v4", action_dim=2)
-
-
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ({"bound": 0.0}, r"bound is 0.0; it must lie in \(0, 1\]"),
-        ({"bound": 1.01}, r"bound is 1.01; it must lie in \(0, 1\]"),
-        ({"population_size": 2}, "population_size is 2; best1bin needs at least 3"),
-        ({"searches": 0}, "searches is 0; it must be at least 1"),
-        ({"episodes": 0}, "episodes is 0"),
-        ({"seed": -1}, "seed is -1"),
-        ({"strategy": "best2bin"}, "strategy is 'best2bin'; it must be one of"),
-        ({"crossover": 1.5}, "crossover is 1.5"),
-    ],
-)
-def test_settings_that_cannot_be(settings, problem):
-    config = get_config().unlock()
-    config.update(settings)
-    with pytest.raises(ConfigError, match=problem):
-        attack.check(config)
-
-
-def test_a_config_of_another_program():
-    with pytest.raises(
-        ConfigError, match=r"--config has no 'bound'.*configs/attack.py"
-    ):
-        attack.check(default_config())
 
 
 def test_a_film_is_of_the_perturbed_walk(tmp_path, monkeypatch):

@@ -180,38 +180,6 @@ def test_minari_has_the_metadata(collected):
     assert "policy_score" not in minari.load_dataset("test/random-v0").storage.metadata
 
 
-@pytest.mark.parametrize(
-    ("edit", "parts"),
-    [
-        ({"env": "Hoper-v4"}, ("'Hoper-v4'", "Hopper-v4")),
-        ({"kinds": ("medum",)}, ("'medum'", "did you mean 'medium'?")),
-        ({"kinds": ("random", "random")}, ("kinds", "once")),
-        ({"kinds": ()}, ("kinds is ()",)),
-        ({"rows": 0}, ("rows is 0", "[1, inf]")),
-        ({"warmup": 600}, ("warmup is 600", "less than steps, 600")),
-        ({"evaluate_every": 300}, ("evaluate_every is 300", "400 steps")),
-        ({"agent.sac.hidden_dims": ()}, ("agent.sac.hidden_dims is ()",)),
-        ({"agent.sac.discount": 2.0}, ("agent.sac.discount is 2.0", "[0, 1]")),
-        ({"warmup_actions": "unifrom"}, ("'unifrom'", "'uniform'")),
-        ({"dataset_id": "test/hopper-v0"}, ("dataset_id", "{kind}")),
-        ({"dataset_id": "{name}/{kind}-v0"}, ("dataset_id", "{env} and {kind}")),
-        ({"dataset_id": "no version {kind}"}, ("no Minari id", "name-v0")),
-        ({"env": "Pendulum-v1", "medium.steps": 0}, ("no D4RL score", "mean_return")),
-    ],
-)
-def test_a_setting_that_cannot_be_used(tmp_path, monkeypatch, edit, parts):
-    """One sentence, before anything is compiled or written."""
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    monkeypatch.setattr(collect, "training", None)
-    monkeypatch.setattr(collect.rollouts, "make_rollout", None)
-    with pytest.raises((ConfigError, DatasetError)) as raised:
-        collect.collect(tiny_config(**edit), tmp_path / "out")
-    for part in parts:
-        assert part in str(raised.value)
-    assert "\n" not in str(raised.value)
-    assert not (tmp_path / "out").exists() and not minari.list_local_datasets()
-
-
 def test_what_is_there_is_not_replaced(collected, root, tmp_path):
     """Neither a data set nor a folder, unless that is asked for."""
     _, out = collected
@@ -316,20 +284,3 @@ def test_collect_load_train_and_evaluate_in_one_shell(root, tmp_path, monkeypatc
     assert len(again) == len(last) == 2
     for row in again:
         np.testing.assert_allclose(row["returns"], last[row["labels"]["seed"]])
-
-
-def test_a_bad_argument_is_one_line(tmp_path):
-    """`error:` with the nearest key; exit code 2."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "experiments.collect"),
-            *("--config=experiments/configs/collect.py", "--config.kind=('random',)"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert "did you mean 'kinds'?" in done.stderr

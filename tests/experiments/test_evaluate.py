@@ -1,7 +1,5 @@
 """Evaluation of checkpoints: the evaluator's numbers, in tables that add up."""
 
-import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +16,6 @@ from rpex_jax.data import attack_sets
 from rpex_jax.data.attack_sets import AttackSet, AttackSetError
 from rpex_jax.envs import TASKS, rendering, tasks
 from rpex_jax.training.conditions import CONDITIONS
-from tests import diagnostic
 from tests.experiments.tiny import small_world, tiny_config, write_data
 
 
@@ -110,27 +107,6 @@ def test_a_set_of_the_user_is_met_in_turn(finished, tmp_path):
     assert (hit[:, ::2] != normal[:, ::2]).any()
 
 
-@pytest.mark.parametrize(
-    ("path", "bound", "problem"),
-    [
-        (None, 0.0, r"--bound is 0.0; it must lie in \(0, 1\]"),
-        (None, 1.5, r"--bound is 1.5; it must lie in \(0, 1\]"),
-        ("good.json", 0.3, r"--bound is 0.3, but .*good.json was found within 0.5"),
-        ("wide.json", None, r"wide.json has 'vectors' of 2 actions; .* has 1"),
-        ("other.json", None, r"other.json has 'Hopper-v4' as 'env'; .*'target_reward'"),
-        ("none.json", None, r"none.json cannot be read"),
-    ],
-)
-def test_attack_sets_that_do_not_fit(tmp_path, path, bound, problem):
-    env = diagnostic.target_reward()
-    found = AttackSet("target_reward", 0.5, np.zeros((1, 1)), np.zeros(1), {}, "")
-    attack_sets.save(tmp_path / "good.json", found)
-    attack_sets.save(tmp_path / "wide.json", found._replace(vectors=np.zeros((1, 2))))
-    attack_sets.save(tmp_path / "other.json", found._replace(env="Hopper-v4"))
-    with pytest.raises((ConfigError, AttackSetError), match=problem):
-        evaluate.read_attack_set(env, path and str(tmp_path / path), bound)
-
-
 def test_a_set_that_the_study_has_not_made(finished):
     """At another bound than the study's; and a collection makes none at all."""
     env, (group,) = policies.load(finished[0] / "checkpoints" / "offline-0")
@@ -143,37 +119,10 @@ def test_a_set_that_the_study_has_not_made(finished):
     np.testing.assert_array_equal(attacked.bound, [0.3, 0.3])
 
 
-def test_a_folder_of_something_else(finished, tmp_path):
-    """A config.json that is no sweep's or collection's, or an older version's."""
-    shutil.copytree(finished[0] / "checkpoints", tmp_path / "checkpoints")
-    config = json.loads((finished[0] / "config.json").read_text())
-    del config["perturbation"]
-    for content, lacking in ((config, "'perturbation"), ({}, "'")):
-        (tmp_path / "config.json").write_text(json.dumps(content))
-        with pytest.raises(ConfigError, match=f"config.json has no {lacking}"):
-            policies.load(tmp_path)
-
-
 def test_a_folder_stands_for_all_its_groups(finished):
     out, _ = finished
     _, groups = policies.load(out)
     assert [len(group.labels) for group in groups] == [2, 4]
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        "no/such",
-        "../no",
-        "checkpoints/online-7",
-        "checkpoints/online-0/9",
-    ],
-)
-def test_a_checkpoint_that_is_not_there(finished, place):
-    """What was given, and what can be."""
-    match = rf"--checkpoint is .*{place}, where none is complete.*checkpoints/GROUP"
-    with pytest.raises(ConfigError, match=match):
-        policies.load(finished[0] / place)
 
 
 def test_the_tables():

@@ -8,7 +8,6 @@ import pytest
 from experiments import discrete_iql, gridworld, gridworld_data
 from experiments.configs.gridworld import get_config
 from experiments.gridworld import POLICY, Rule
-from experiments.settings import ConfigError
 from rpex_jax import sweep
 from rpex_jax.agents import iql
 from rpex_jax.agents.critics import apply_critics
@@ -163,21 +162,3 @@ def test_what_is_printed_and_drawn(learned, tmp_path):
         np.testing.assert_allclose(panel.probabilities.sum(1), 1.0, rtol=1e-5)
     gridworld.plot(grid, sweep.take(data, 0), panels, tmp_path / "a.png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "problem"),
-    [
-        ("grid", "maze", "grid"),
-        ("seeds", (), r"seeds is \(\)"),
-        ("data.walkers", 0, "data.walkers is 0; it must be at least 1"),
-        ("data.noise", 1.5, r"data.noise is 1.5; it must lie in \[0, 1\]"),
-        ("kappas", (0.1,), r"kappas is \(0.1,\); it must hold 0"),
-        ("corruption.rate", 2.0, "corruption: corruption rate is 2.0"),
-    ],
-)
-def test_settings_that_cannot_be(key, value, problem):
-    config = get_config().unlock()
-    config.update_from_flattened_dict({key: value})
-    with pytest.raises(ConfigError, match=problem):
-        gridworld.check(config)

@@ -12,6 +12,7 @@ import scipy.stats
 from experiments import comparison_report, measure, policies, report
 from experiments import measured as measured_runs
 from experiments import sweep as program
+from experiments.configs import collect
 from experiments.settings import ConfigError
 from rpex_jax import checkpoints, sweep
 from rpex_jax.data.statistics import standardise
@@ -144,6 +145,7 @@ def test_the_report_shows_what_was_measured(finished):
 
 
 def test_a_collection_has_no_data_set_to_act_at(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
+    config = collect.get_config().to_dict()
+    (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="a collection; it must be of a sweep"):
         measure.data_of(tmp_path)

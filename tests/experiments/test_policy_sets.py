@@ -8,7 +8,6 @@ import pytest
 
 from experiments import policy_sets, study
 from experiments.configs.default import default_config
-from experiments.settings import ConfigError
 from experiments.study import pretraining_key
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
@@ -94,23 +93,3 @@ def test_a_pair_needs_nothing(tmp_path, pretrained):
     runs = runs_of(num_policies=2)
     policy_sets.check(runs)
     assert policy_sets.gather(tmp_path, runs[-1:], runs, pretrained, {}) is None
-
-
-@pytest.mark.parametrize(
-    ("settings", "text"),
-    [
-        (dict(num_policies=12), "at most 11, one more than there are chunks"),
-        (dict(num_policies=5, members="seeds"), "at most 4, one more than there are"),
-    ],
-)
-def test_too_large_a_set_is_one_sentence(settings, text):
-    with pytest.raises(ConfigError, match=text) as error:
-        policy_sets.check(runs_of(**settings))
-    assert "\n" not in str(error.value)
-
-
-def test_a_pair_is_the_smallest_set():
-    with pytest.raises(ConfigError, match="num_policies is 1"):
-        runs_of(num_policies=1)
-    with pytest.raises(ConfigError, match="members is 'all'"):
-        runs_of(members="all")

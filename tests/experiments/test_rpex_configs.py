@@ -107,20 +107,6 @@ def test_elements_and_seeds_are_one_program():
     assert len(sweep.group_by(runs, study.online_program)) == 1
 
 
-@pytest.mark.parametrize(
-    ("argument", "parts"),
-    [
-        ("smal", ("preset", "'smal'", "did you mean 'small'?")),
-        ("small,Ant-v4", ("'Ant-v4'", "HalfCheetah, Walker2d, Hopper")),
-    ],
-)
-def test_a_bad_argument_is_one_sentence(argument, parts):
-    with pytest.raises(ConfigError) as error:
-        common.start(argument)
-    for part in parts:
-        assert part in str(error.value)
-
-
 # Every number that AntMaze has a source for, cell by cell. Damage, seeds: RPEX Table 5.
 # Kappa, lambda, ratio, updates: its Table C.1, which Table 5 keeps. Expectile, beta,
 # reward, episodes: PEX's README and IQL's antmaze_config.py. RIQL: attack_offline.py.

@@ -3,11 +3,8 @@
 import json
 import os
 
-import pytest
-
 from experiments import status
 from experiments.configs.default import default_config
-from experiments.settings import ConfigError
 from rpex_jax import results
 
 NOW = 1_800_000_000.0
@@ -89,13 +86,3 @@ def test_a_run_that_diverged_is_named_once(tmp_path):
         "failed: online-0, base iql, method rpex, corruption reward, seed 0: "
         "critic/loss is not"
     ]
-
-
-def test_what_is_no_sweep(tmp_path):
-    with pytest.raises(ConfigError, match="has no config"):
-        status.status(tmp_path, NOW)
-    old = config().to_dict()
-    del old["expansion"]["kappa"]
-    (tmp_path / "config.json").write_text(json.dumps(old))
-    with pytest.raises(ConfigError, match="kappa'; it must be of"):
-        status.status(tmp_path, NOW)

@@ -26,7 +26,7 @@ from rpex_jax.envs.base import EnvState
 from rpex_jax.methods import METHODS
 from rpex_jax.training import adversarial, offline, online
 from rpex_jax.training.attack import best, make_search, mean_returns
-from rpex_jax.training.conditions import CONDITIONS, Attacked, make_evaluate_under
+from rpex_jax.training.conditions import Attacked, make_evaluate_under
 from rpex_jax.training.run import RunConfig
 from rpex_jax.types import Spec
 from tests.training.problems import (
@@ -252,14 +252,6 @@ def test_pgd_descends_on_the_pretrained_critic_at_the_pretrained_action():
     np.testing.assert_allclose(
         extra, LENGTH * (MEANT @ jnp.array([-0.4, 0.4])), rtol=1e-4
     )
-
-
-def test_an_unknown_condition_is_named():
-    with pytest.raises(
-        ValueError, match="unknown condition 'windy'; allowed are normal"
-    ):
-        make_evaluate_under("windy", AGENT, walker(), num_episodes=1)
-    assert CONDITIONS == ("normal", "random", "adversarial", "pgd")
 
 
 def test_the_search_finds_the_corner_and_every_search_has_its_own_resets():
