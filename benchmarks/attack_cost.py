@@ -27,8 +27,8 @@ import numpy as np
 from absl import app
 from ml_collections import ConfigDict
 
-from benchmarks import scipy_attack
-from benchmarks.attack_bound import read, write
+from benchmarks import reports, scipy_attack
+from benchmarks.attack_bound import read
 from experiments import attack_sets
 from experiments.command_line import parse_flags
 from experiments.folders import provenance
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
     for env, groups in loaded:
         rows += measure(env, groups[0], config, FRESH_EPISODES)
         # An environment takes minutes, so what is known is kept.
-        write(made_with | {"attack": settings}, table(rows), rows)
+        reports.write(made_with | {"attack": settings}, table(rows), rows)
 
 
 def measure(

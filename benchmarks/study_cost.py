@@ -31,6 +31,8 @@ from rpex_jax.types import Spec, Transition
 CHUNK = 40  # updates that are timed; online as many steps
 ENVIRONMENTS = 64  # side by side, in the timing of evaluations
 
+Chunk = Callable[[Any], tuple[Any, Any]]  # state -> (state, metrics); it takes it over
+
 
 class Work(NamedTuple):
     """Of one program."""
@@ -100,22 +102,36 @@ def online_work(config: ConfigDict, spec: Spec) -> list[Work]:
 
 def offline_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
     """Of pretraining these runs."""
+    return _timed(*offline_chunk(env, members, data, CHUNK), members)
+
+
+def online_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
+    """Of the online phase of these runs, from agents that have learned nothing."""
+    cost = _timed(*online_chunk(env, members, data, CHUNK), members)
+    updates_per_step = online_program(members[0]).updates_per_step
+    return cost._replace(seconds=cost.seconds / updates_per_step)
+
+
+def offline_chunk(
+    env: Env, members: list[Run], data: OfflineData, num_updates: int
+) -> tuple[Any, Chunk]:
+    """The state that pretraining of these runs starts with, and so many updates."""
     program = offline_program(members[0])
     phase = sweep.offline_phase(
         AGENTS[program.base],
         env,
         batch_size=program.batch_size,
-        num_updates=CHUNK,
+        num_updates=num_updates,
         num_episodes=1,
     )
     runs = sweep.stack([study.offline_run(run) for run in members])
-    return _timed(
-        phase.start(runs, data), lambda state: phase.chunk(state, runs, data), members
-    )
+    return phase.start(runs, data), lambda state: phase.chunk(state, runs, data)
 
 
-def online_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
-    """Of the online phase of these runs, from agents that have learned nothing."""
+def online_chunk(
+    env: Env, members: list[Run], data: OfflineData, num_steps: int
+) -> tuple[Any, Chunk]:
+    """The same online: so many steps with their updates, after as many without."""
     program = online_program(members[0])
     base = AGENTS[program.base]
     before = sweep.offline_phase(base, env, batch_size=1, num_updates=1, num_episodes=1)
@@ -129,8 +145,8 @@ def online_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
         batch_size=program.batch_size,
         num_offline=program.num_offline,
         capacity=program.capacity,
-        warmup=CHUNK,
-        num_steps=CHUNK,
+        warmup=num_steps,
+        num_steps=num_steps,
         updates_per_step=program.updates_per_step,
         num_episodes=1,
     )
@@ -139,12 +155,10 @@ def online_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
     if program.method.expands:
         of_run = partial(repeated, num_policies=program.num_policies)
         frozen = jax.vmap(of_run)(pretrained.agent.actor)
-    cost = _timed(
+    return (
         phase.start(pretrained, runs, data, frozen),
         lambda state: phase.chunk(state, pretrained.statistics, runs, data),
-        members,
     )
-    return cost._replace(seconds=cost.seconds / program.updates_per_step)
 
 
 def evaluation_steps(config: ConfigDict, env: Env) -> int:
@@ -174,9 +188,7 @@ def random_data(spec: Spec) -> OfflineData:
     return put_on_device(Dataset(transitions, np.zeros(rows, bool)))
 
 
-def _timed(
-    state: Any, chunk: Callable[[Any], tuple[Any, Any]], members: list[Run]
-) -> Cost:
+def _timed(state: Any, chunk: Chunk, members: list[Run]) -> Cost:
     def run():
         nonlocal state
         state, _ = chunk(state)
