@@ -11,7 +11,6 @@ It ends with what the whole of Table 1 would take at these rates. All on one dev
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,41 +18,26 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 from matplotlib.figure import Figure
-from ml_collections import ConfigDict
 
 from benchmarks import protocol_cost, reports, study_cost, updates
-from benchmarks.study_cost import Work
+from benchmarks.programs import (
+    PROGRAMS,
+    Point,
+    config_of,
+    timed_programs,
+    training,
+    work_of,
+)
 from benchmarks.timing import round_times
 from experiments import study
 from experiments.command_line import OUT, cache_compilations, fail
-from experiments.configs.rpex import table1
 from experiments.folders import provenance
-from experiments.settings import ConfigError, check_name
+from experiments.settings import ConfigError
 from rpex_jax import results
-from rpex_jax.envs import Env
-from rpex_jax.training.offline import OfflineData
 
-ENV = "Hopper-v4"
-CAPACITY = 10_000  # of a replay: 256 of the paper's million rows fit nowhere
 UPDATES = 32  # of every run in a timing, so that all enter a chunk equally often
 MARGIN = 0.1  # costs that differ by less are called alike
 
-
-class Program(NamedTuple):
-    """What one run of the study trains."""
-
-    base: str
-    method: str
-    phase: str
-    critics: int
-
-
-PROGRAMS = {
-    "iql": Program("iql", "direct", "offline", critics=2),
-    "riql": Program("riql", "direct", "offline", critics=5),
-    "pex": Program("iql", "pex", "online", critics=2),
-}
-_PROGRAMS = flags.DEFINE_list("programs", list(PROGRAMS), "What is timed.")
 _RUNS = flags.DEFINE_list("runs", ["1", "4", "16", "64", "256"], "Runs side by side.")
 _CRITICS = flags.DEFINE_list("critics", ["2", "5", "10", "20"], "Of RIQL's ensemble.")
 _WIDTHS = flags.DEFINE_list(
@@ -62,15 +46,6 @@ _WIDTHS = flags.DEFINE_list(
 _SECONDS = flags.DEFINE_float(
     "seconds", 120.0, "An axis: no round begins after so many; there are two.", 0.0
 )
-
-
-class Point(NamedTuple):
-    """One program of an axis."""
-
-    program: str  # of PROGRAMS
-    runs: int
-    critics: int
-    width: int
 
 
 class Plateau(NamedTuple):
@@ -85,8 +60,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
     logging.set_verbosity(logging.ERROR)
     try:
-        for program in _PROGRAMS.value:
-            check_name("--programs", program, tuple(PROGRAMS))
+        programs = timed_programs()
         lists = (_RUNS, _CRITICS, _WIDTHS)
         runs, critics, widths = (numbers(f"--{x.name}", x.value) for x in lists)
     except ConfigError as error:
@@ -94,7 +68,7 @@ def main(argv: list[str]) -> None:
     cache_compilations()
     made_with = provenance("benchmarks.scaling")
     rows = []
-    for axis, points in axes_of(_PROGRAMS.value, runs, critics, widths):
+    for axis, points in axes_of(programs, runs, critics, widths):
         print(f"{points[0].program} by {axis}", file=sys.stderr)
         rows += [{"axis": axis} | row for row in measure(points, _SECONDS.value)]
     reports.write(made_with, f"{report(rows)}\n\n{study_hours(rows)}", rows)
@@ -142,7 +116,7 @@ def measure(points: list[Point], seconds: float) -> list[dict]:
     env = study.make_env(config_of(points[0]))
     data = study_cost.random_data(env.spec)
     functions = [updates.matmul()]
-    functions += [training(point, env, data) for point in points]
+    functions += [training(point, env, data, UPDATES) for point in points]
     times = round_times(functions, seconds)
     counts = [UPDATES * point.runs for point in points]
     peaks, costs = 2 * updates.MATMUL_SIZE**3 / times[:, 0], times[:, 1:] / counts
@@ -162,41 +136,6 @@ def measure(points: list[Point], seconds: float) -> list[dict]:
             }
         )
     return rows
-
-
-def config_of(point: Point) -> ConfigDict:
-    """A study of such runs, on clean data, which cost what corrupted ones do."""
-    base, method, *_ = PROGRAMS[point.program]
-    config = table1.get_config(f"paper,{ENV}")
-    seeds = tuple(range(point.runs))
-    config.sweep.update(
-        base=(base,), method=(method,), corruption=("clean",), seed=seeds
-    )
-    config.agent[base].num_critics = point.critics
-    config.agent[base].hidden_dims = (point.width, point.width)
-    config.online.capacity = CAPACITY
-    return config
-
-
-def work_of(point: Point, env: Env) -> Work:
-    """The point's program in that study."""
-    offline = PROGRAMS[point.program].phase == "offline"
-    work = study_cost.offline_work if offline else study_cost.online_work
-    return work(config_of(point), env.spec)[0]
-
-
-def training(point: Point, env: Env, data: OfflineData) -> Callable[[], object]:
-    """So many updates of every run; online as many steps, with an update each."""
-    offline = PROGRAMS[point.program].phase == "offline"
-    make = study_cost.offline_chunk if offline else study_cost.online_chunk
-    state, chunk = make(env, work_of(point, env).members, data, UPDATES)
-
-    def train():
-        nonlocal state
-        state, metrics = chunk(state)
-        return state, metrics
-
-    return train
 
 
 def plateau(costs: dict[int, float], margin: float = MARGIN) -> Plateau:

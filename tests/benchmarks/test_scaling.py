@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from benchmarks import protocol_cost, scaling, study_cost
+from benchmarks import programs, protocol_cost, scaling, study_cost
+from benchmarks.programs import Point
 from benchmarks.protocol_cost import Item
-from benchmarks.scaling import Plateau, Point
+from benchmarks.scaling import Plateau
 from experiments import study
 from experiments.settings import ConfigError
 
@@ -61,12 +62,11 @@ def test_rows_of_two_programs(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["scaling.png"]
 
 
-def test_a_program_is_that_of_its_point(monkeypatch):
+def test_a_program_is_that_of_its_point():
     """One that trains: runs, ensemble and width are as the point says."""
-    monkeypatch.setattr(scaling, "UPDATES", 2)
     point = Point("riql", runs=2, critics=3, width=8)
-    env = study.make_env(scaling.config_of(point))
-    train = scaling.training(point, env, study_cost.random_data(env.spec))
+    env = study.make_env(programs.config_of(point))
+    train = programs.training(point, env, study_cost.random_data(env.spec), 2)
     train()
     state, metrics = train()
     assert state.step.tolist() == [4, 4]
