@@ -4,7 +4,8 @@
 
 A chunk of one run is traced by JAX's profiler, and each operation put down to the
 functions that asked for it, by the compiled program's own table. Its time is the lower
-quartile of its executions: what interrupts some of them counts little.
+quartile of its executions: what interrupts some of them counts little. Online, updates
+have lost their functions, and what is no product in them counts as other.
 """
 
 import collections
@@ -29,7 +30,8 @@ from rpex_jax import results
 
 NUM_UPDATES = 64  # that are traced
 WIDTH = 256  # of the products that are the yardstick, and their batch
-COPIED = 2**25  # numbers; more than any cache holds
+COPIED = 2**23  # numbers; more than most caches hold
+IN_A_ROW = 8  # products: what is short is seldom interrupted
 PRODUCTS = "matrix products"
 PARTS = {  # by the functions that ask for them; the first that fits
     "Adam": ("adam_step",),
@@ -46,7 +48,7 @@ PARTS = {  # by the functions that ask for them; the first that fits
     "environment": ("step",),
     "replay": ("make_buffer.add", "make_chunk.chunk.store"),
 }
-OTHERS = "activations, their gradients, copies"
+OTHERS = "activations, their gradients, copies, other"
 
 
 class Operation(NamedTuple):
@@ -81,16 +83,21 @@ def measure(program: str) -> dict:
     agent_state = state.agent
     compiled = jax.jit(chunk).lower(state).compile()
     jax.block_until_ready(compiled(state))  # once to warm up
-    seconds = traced_seconds(lambda: compiled(state))
+    found = operations(compiled.as_text())
+    seconds = traced_seconds(lambda: compiled(state), {x.name for x in found})
     parts: dict[str, float] = collections.Counter()
-    for operation in operations(compiled.as_text()):
+    for operation in found:
         parts[part_of(operation)] += 1e3 * seconds.get(operation.name, 0) / NUM_UPDATES
     flops = programs.work_of(point, env).flops
     return {"program": program, "ms": parts, "limits": limits(flops, agent_state)}
 
 
-def traced_seconds(run: Callable[[], object]) -> dict[str, float]:
-    """Seconds of every operation of a run, without those that it contains, by name."""
+def traced_seconds(run: Callable[[], object], names: set[str]) -> dict[str, float]:
+    """Seconds of the named operations of a run, without those that they contain.
+
+    What is executed less often than there are updates is no part of one: the loop over
+    them, and what precedes it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             jax.block_until_ready(run())
@@ -99,12 +106,18 @@ def traced_seconds(run: Callable[[], object]) -> dict[str, float]:
     own: dict[str, list[float]] = collections.defaultdict(list)
     for plane in trace.planes:
         for line in plane.lines:
-            if line.name == "python":
-                continue
-            events = [(e.start_ns, e.end_ns, e.name) for e in line.events]
+            events = [
+                (event.start_ns, event.end_ns, event.name)
+                for event in line.events
+                if event.name in names
+            ]
             for name, duration in without_inner(events):
                 own[name].append(duration / 1e9)
-    return {name: np.quantile(x, 0.25) * len(x) for name, x in own.items()}
+    return {
+        name: float(np.quantile(x, 0.25)) * len(x)
+        for name, x in own.items()
+        if len(x) >= NUM_UPDATES
+    }
 
 
 def without_inner(
@@ -185,11 +198,11 @@ def limits(flops: int, agent_state: object) -> dict[str, float]:
     memory, though caches may be faster.
     """
     x = jax.random.normal(jax.random.key(0), (WIDTH, WIDTH)) / WIDTH**0.5
-    product = jax.jit(lambda x: jax.lax.fori_loop(0, 200, lambda _, y: x @ y, x))
+    product = jax.jit(lambda x: jax.lax.fori_loop(0, IN_A_ROW, lambda _, y: x @ y, x))
     numbers = jnp.zeros(COPIED)
     copy = jax.jit(lambda x: x + 1.0)
     product_s, copy_s = best_times([lambda: product(x), lambda: copy(numbers)], 10.0)
-    per_flop = product_s / (200 * 2 * WIDTH**3)
+    per_flop = product_s / (IN_A_ROW * 2 * WIDTH**3)
     per_byte = copy_s / (2 * numbers.nbytes)
     num_bytes = sum(x.nbytes for x in jax.tree.leaves(agent_state))
     return {

@@ -1,5 +1,8 @@
 """How a trace is put down to functions: nesting, the program's tables, parts."""
 
+import jax
+import jax.numpy as jnp
+
 from benchmarks import breakdown
 
 PROGRAM = """HloModule jit_chunk
@@ -66,3 +69,21 @@ def test_an_operation_counts_without_those_inside():
         ("body", 2.0),
         ("after", 1.0),
     ]
+
+
+def test_operations_are_found_in_a_trace(monkeypatch):
+    monkeypatch.setattr(breakdown, "NUM_UPDATES", 4)
+
+    def program(x):
+        def body(x, key):
+            return jnp.tanh(x @ x) + jax.random.uniform(key, x.shape), None
+
+        return jax.lax.scan(body, x, jax.random.split(jax.random.key(0), 4))[0]
+
+    x = jnp.zeros((64, 64))
+    compiled = jax.jit(program).lower(x).compile()
+    found = breakdown.operations(compiled.as_text())
+    names = {operation.name for operation in found}
+    seconds = breakdown.traced_seconds(lambda: compiled(x), names)
+    parts = {breakdown.part_of(x) for x in found if seconds.get(x.name, 0.0) > 0}
+    assert {breakdown.PRODUCTS, "random numbers"} <= parts
