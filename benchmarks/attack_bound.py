@@ -9,7 +9,6 @@ of use where random perturbations hurt and adversarial ones bring the policy dow
 turn, as in a study's evaluation.
 """
 
-import json
 from pathlib import Path
 
 import jax
@@ -18,6 +17,7 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import ConfigDict
 
+from benchmarks import reports
 from experiments import attack, attack_sets, policies, report
 from experiments.attack_sets import PURPOSES
 from experiments.command_line import (
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
         for group in groups:
             rows += measure(env, group, config, BOUNDS, EPISODES)
     settings = ", ".join(f"{key} {config[key]}" for key in config if key != "bound")
-    write(made_with | {"attack": settings}, table(rows), rows)
+    reports.write(made_with | {"attack": settings}, table(rows), rows)
 
 
 def read(argv: list[str]) -> tuple[ConfigDict, list[tuple[Env, list[Policies]]]]:
@@ -133,19 +133,6 @@ def table(rows: list[dict]) -> str:
         f"{results.markdown_table(header, lines)}\n\n"
         "D4RL score (mean return where there is none); ±: standard error over episodes."
     )
-
-
-def write(made_with: dict[str, str], text: str, rows: object) -> None:
-    """Prints a report, and keeps it and its numbers where `--out` says."""
-    header = "".join(f"{key}: {value}  \n" for key, value in made_with.items())
-    text = f"{header}\n{text}\n"
-    print(text)
-    if OUT.value:
-        out = Path(OUT.value)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        record = {"made_with": made_with, "rows": rows}
-        results.write_atomically(out.with_suffix(".json"), json.dumps(record, indent=1))
-        results.write_atomically(out.with_suffix(".md"), text)
 
 
 if __name__ == "__main__":

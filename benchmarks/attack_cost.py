@@ -26,8 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks import scipy_attack
-from benchmarks.attack_bound import read, write
+from benchmarks import reports, scipy_attack
+from benchmarks.attack_bound import read
 from experiments import attack_sets
 from experiments.command_line import run
 from experiments.folders import provenance
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
     for env, groups in loaded:
         rows += measure(env, groups[0], config, FRESH_EPISODES)
         # An environment takes minutes, so what is known is kept.
-        write(made_with | {"attack": settings}, table(rows), rows)
+        reports.write(made_with | {"attack": settings}, table(rows), rows)
 
 
 def measure(

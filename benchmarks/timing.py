@@ -1,4 +1,4 @@
-"""Shortest times, of several things taken in turn."""
+"""Times of several things taken in turn."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +21,13 @@ def best_times(
       functions: what is timed; what they return is waited for.
       seconds: no further round begins after so many; there are two at least.
     """
+    return round_times(functions, seconds).min(0).tolist()
+
+
+def round_times(
+    functions: Sequence[Callable[[], object]], seconds: float
+) -> np.ndarray:
+    """Seconds of each function in each round, [rounds, functions]; as `best_times`."""
     for function in functions:
         jax.block_until_ready(function())
     rounds: list[list[float]] = []
@@ -29,7 +36,7 @@ def best_times(
         if len(rounds) >= 2 and time.perf_counter() - begin > seconds:
             break
         rounds.append([_seconds(function) for function in functions])
-    return np.min(rounds, axis=0).tolist()
+    return np.array(rounds)
 
 
 def count_for(work: Callable[[int], object], seconds: float) -> int:

@@ -100,7 +100,7 @@ class Sample(NamedTuple):
     """A short program of some runs."""
 
     start: Callable[[], Any]
-    chunk: Callable[[Any], tuple[Any, Any]]
+    chunk: Callable[[Any], tuple[Any, Any]]  # takes the state over; gives metrics too
 
     @property
     def num_bytes(self) -> int:
@@ -108,14 +108,16 @@ class Sample(NamedTuple):
         return waves.num_bytes(jax.eval_shape(self.start))
 
 
-def offline_sample(env: Env, members: list[Run], data: OfflineData) -> Sample:
+def offline_sample(
+    env: Env, members: list[Run], data: OfflineData, num_updates: int = CHUNK
+) -> Sample:
     """Of pretraining these runs."""
     program = study.offline_program(members[0])
     phase = sweep.offline_phase(
         AGENTS[program.base],
         env,
         batch_size=program.batch_size,
-        num_updates=CHUNK,
+        num_updates=num_updates,
         num_episodes=1,
     )
     runs = sweep.stack([study.offline_run(run) for run in members])
@@ -124,10 +126,18 @@ def offline_sample(env: Env, members: list[Run], data: OfflineData) -> Sample:
     )
 
 
-def online_sample(env: Env, members: list[Run], data: OfflineData) -> Sample:
-    """Of the online phase of these runs, from agents that have learned nothing."""
+def online_sample(
+    env: Env, members: list[Run], data: OfflineData, num_steps: int = CHUNK
+) -> Sample:
+    """Of the online phase of these runs, from agents that have learned nothing.
+
+    A chunk has so many steps with their updates, after as many without.
+    """
     program = study.online_program(members[0])
-    before = offline_sample(env, members, data)
+    pretrained, frozen = offline_sample(env, members, data).start(), None
+    if program.method.expands:
+        of_run = partial(repeated, num_policies=program.num_policies)
+        frozen = jax.vmap(of_run)(pretrained.agent.actor)
     phase = sweep.online_phase(
         AGENTS[program.base],
         program.method,
@@ -135,27 +145,17 @@ def online_sample(env: Env, members: list[Run], data: OfflineData) -> Sample:
         batch_size=program.batch_size,
         num_offline=program.num_offline,
         capacity=program.capacity,
-        warmup=CHUNK,
-        num_steps=CHUNK,
+        warmup=num_steps,
+        num_steps=num_steps,
         updates_per_step=program.updates_per_step,
         num_episodes=1,
     )
     runs = sweep.stack([study.online_run(run) for run in members])
 
-    def start():
-        pretrained, frozen = before.start(), None
-        if program.method.expands:
-            of_run = partial(repeated, num_policies=program.num_policies)
-            frozen = jax.vmap(of_run)(pretrained.agent.actor)
-        state = phase.start(pretrained, runs, data, frozen)
-        return state, pretrained.statistics
-
-    def chunk(state):
-        state, statistics = state
-        state, metrics = phase.chunk(state, statistics, runs, data)
-        return (state, statistics), metrics
-
-    return Sample(start, chunk)
+    return Sample(
+        lambda: phase.start(pretrained, runs, data, frozen),
+        lambda state: phase.chunk(state, pretrained.statistics, runs, data),
+    )
 
 
 def offline_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:

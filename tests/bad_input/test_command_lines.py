@@ -27,6 +27,7 @@ WITH_CONFIG = {
 OF_POLICIES = ("experiments.evaluate", "experiments.attack", "experiments.measure")
 OF_CHECKPOINTS = ("benchmarks.attack_bound", "benchmarks.attack_cost")
 OF_FOLDERS = ("experiments.report", "experiments.status", "experiments.export")
+OF_PROGRAMS = ("benchmarks.breakdown", "benchmarks.scaling")
 OF_STUDIES = ("benchmarks.adversarial_finetuning", "benchmarks.pex_vs_rpex")
 
 
@@ -56,6 +57,7 @@ def test_every_program_is_here():
     """A new program must end in a line too."""
     known = {*WITH_CONFIG, *OF_POLICIES, *OF_CHECKPOINTS, *OF_FOLDERS, *OF_STUDIES}
     known |= {"benchmarks.online_learning", "benchmarks.throughput"}
+    known |= {*OF_PROGRAMS}
     assert set(PROGRAMS) == known
     for program in PROGRAMS:
         source = (ROOT / program.replace(".", "/")).with_suffix(".py").read_text()
@@ -75,6 +77,12 @@ def test_an_argument_that_is_no_flag(program, place, capfd):
         arguments.append(f"--config={CONFIGS / WITH_CONFIG[program]}")
     expected = Says("unknown argument", "'extra'", "--name=value")
     check(program, arguments, expected, place, capfd)
+
+
+@pytest.mark.parametrize("program", OF_PROGRAMS)
+def test_a_program_that_is_not_timed(program, place, capfd):
+    expected = Says("--programs is", "'iqn'", "did you mean 'iql'?")
+    check(program, ["--programs=iqn"], expected, place, capfd)
 
 
 @pytest.mark.parametrize("program", OF_FOLDERS)

@@ -365,7 +365,7 @@ BOX = gymnasium.spaces.Box(-1, 1, (2,))
     ("spaces", "expected"),
     [
         (
-            (gymnasium.spaces.Dict({"camera": BOX}), BOX),
+            (gymnasium.spaces.Dict({"count": gymnasium.spaces.Discrete(3)}), BOX),
             Says("set has the observation space", "Dict(", "flatten it"),
         ),
         (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rpex_jax import envs, transfer
-from rpex_jax.agents import AGENTS, edac, iql
+from rpex_jax.agents import AGENTS, CONFIGS, edac, iql
 from rpex_jax.agents.edac import EDACConfig
 from rpex_jax.agents.sac import SACConfig
 from rpex_jax.attacks import curriculum, perturbation
@@ -256,9 +256,7 @@ def test_more_rows_than_a_buffer_holds():
 )
 def test_a_sac_of_other_networks(agent, widths, critics):
     """What it was told, and what the pretrained agent has."""
-    config = iql.IQLConfig(hidden_dims=(8, 8))
-    if agent == "riql":
-        config = config.replace(num_critics=5)
+    config = CONFIGS[agent](hidden_dims=(8, 8))
     state = jax.eval_shape(lambda key: AGENTS[agent].init(key, SPEC, config), KEY)
     told = SACConfig(hidden_dims=widths, num_critics=critics)
     with pytest.raises(ValueError) as error:

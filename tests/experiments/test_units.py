@@ -97,7 +97,7 @@ def test_units_are_slices_of_programs(data):
         (
             {
                 "perturbation.kind": "random",
-                "curriculum.kind": "linear",
+                "sweep.axes": ("curriculum.kind=linear,adaptive",),
                 "curriculum.q_max": 0.0,
             },
             "q_max 0",
