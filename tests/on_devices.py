@@ -2,8 +2,9 @@
 
     python -m tests.on_devices DATA OUT ENGINE [CHUNKS]
 
-It stops after so many chunks of both phases, or goes on to its end. Fails if a program
-that trains holds a collective.
+ENGINE is one of Hopper's, or "diagnostic": no physics. It stops after so many
+chunks of both phases, or goes on to its end. Fails if a program that trains holds a
+collective.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from pathlib import Path
 from experiments import interruption, report
 from experiments import sweep as program
 from rpex_jax import devices, sweep
-from tests.experiments.tiny import tiny_config
+from tests.experiments.tiny import small_world, tiny_config
 
 COLLECTIVE = re.compile(r"all-(reduce|gather|to-all)|reduce-scatter|collective-\w+")
 
@@ -51,11 +52,14 @@ def stop_after(chunks):
 if __name__ == "__main__":
     data, out, engine, *chunks = sys.argv[1:]
     sweep.compile_for = watched
-    report.write = lambda folder: ""
     if chunks:
         interruption.deferred = stop_after(int(*chunks))
     config = tiny_config(Path(data), chunks=2).unlock()
-    config.engine = engine
     config.sweep.corruption, config.sweep.seed = ("action",), tuple(range(13))
+    world = small_world()
+    if engine != "diagnostic":
+        config.engine, world = engine, contextlib.nullcontext()
+        report.write = lambda folder: ""
     resume = (Path(out) / "config.json").exists()
-    program.run_study(config.lock(), Path(out), resume=resume)
+    with world:
+        program.run_study(config.lock(), Path(out), resume=resume)

@@ -53,16 +53,9 @@ def test_one_device_takes_the_plain_program():
     assert texts[0] == texts[1] == texts[2]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("devices") / "data.npz"
-    write_data(path, observation_dim=11, action_dim=3)
-    return path
-
-
 def study(data, out, engine, devices, *chunks):
-    """The rows of 13 and 26 tiny runs on Hopper, trained on so many devices, and so
-    many chunks or to the end."""
+    """The rows of 13 and 26 tiny runs, trained on so many devices, and so many chunks
+    or to the end."""
     count = f" --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {
         "XLA_FLAGS": os.environ["XLA_FLAGS"] + count,
@@ -83,11 +76,18 @@ def study(data, out, engine, devices, *chunks):
 
 
 @pytest.mark.parametrize(
-    "engine", ["mujoco", pytest.param("mjx", marks=pytest.mark.slow)]
+    ("engine", "widths"),
+    [
+        ("diagnostic", (1, 1)),
+        pytest.param("mujoco", (11, 3), marks=pytest.mark.slow),
+        pytest.param("mjx", (11, 3), marks=pytest.mark.slow),
+    ],
 )
-def test_eight_devices_give_what_one_gives(data, tmp_path, engine):
+def test_eight_devices_give_what_one_gives(tmp_path, engine, widths):
     """Run by run; 13 and 26 runs leave copies on the last of seven devices, of which
     nothing is seen. What eight devices saved after a chunk online, one takes up."""
+    data = tmp_path / "data.npz"
+    write_data(data, *widths)
     one = study(data, tmp_path / "one", engine, 1)
     assert len(one) == 2 * (13 + 26)
     both = study(data, tmp_path / "both", engine, 8, 3)
