@@ -1,10 +1,9 @@
 """A tiny study on all devices of this process.
 
-    python -m tests.on_devices DATA OUT ENGINE [CHUNKS]
+    python -m tests.on_devices DATA OUT ENGINE CHUNKS
 
-ENGINE is one of Hopper's, or "diagnostic": no physics. It stops after so many
-chunks of both phases, or goes on to its end. Fails if a program that trains holds a
-collective.
+ENGINE is one of Hopper's, or "diagnostic": no physics. It stops after so many chunks of
+both phases. Fails if a program that trains holds a collective.
 """
 
 import contextlib
@@ -13,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from experiments import interruption, report
+from experiments import interruption
 from experiments import sweep as program
 from rpex_jax import devices, sweep
 from tests.experiments.tiny import small_world, tiny_config
@@ -49,17 +48,20 @@ def stop_after(chunks):
     return lambda: contextlib.nullcontext(check)
 
 
-if __name__ == "__main__":
-    data, out, engine, *chunks = sys.argv[1:]
-    sweep.compile_for = watched
-    if chunks:
-        interruption.deferred = stop_after(int(*chunks))
-    config = tiny_config(Path(data), chunks=2).unlock()
+def study(data, out, engine):
+    """Trains 13 pretrainings and 26 runs of them, or what is left of these."""
+    config = tiny_config(data, chunks=2).unlock()
     config.sweep.corruption, config.sweep.seed = ("action",), tuple(range(13))
     world = small_world()
     if engine != "diagnostic":
         config.engine, world = engine, contextlib.nullcontext()
-        report.write = lambda folder: ""
-    resume = (Path(out) / "config.json").exists()
     with world:
-        program.run_study(config.lock(), Path(out), resume=resume)
+        resume = (out / "config.json").exists()
+        program.run_study(config.lock(), out, resume=resume)
+
+
+if __name__ == "__main__":
+    data, out, engine, chunks = sys.argv[1:]
+    sweep.compile_for = watched
+    interruption.deferred = stop_after(int(chunks))
+    study(Path(data), Path(out), engine)

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from rpex_jax import results
 from rpex_jax.devices import compile_for, cut, fill, run_mesh
+from tests import on_devices
 from tests.experiments.tiny import write_data
 
 ROOT = Path(__file__).parents[1]
@@ -53,17 +54,15 @@ def test_one_device_takes_the_plain_program():
     assert texts[0] == texts[1] == texts[2]
 
 
-def study(data, out, engine, devices, *chunks):
-    """The rows of 13 and 26 tiny runs, trained on so many devices, and so many chunks
-    or to the end."""
-    count = f" --xla_force_host_platform_device_count={devices}"
+def on_eight(*arguments):
+    """The tiny study in a process with so many devices."""
     environment = os.environ | {
-        "XLA_FLAGS": os.environ["XLA_FLAGS"] + count,
+        "XLA_FLAGS": os.environ["XLA_FLAGS"]
+        + " --xla_force_host_platform_device_count=8",
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
     }
-    command = [sys.executable, "-m", "tests.on_devices", str(data), str(out), engine]
     done = subprocess.run(
-        [*command, *map(str, chunks)],
+        [sys.executable, "-m", "tests.on_devices", *map(str, arguments)],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -71,6 +70,9 @@ def study(data, out, engine, devices, *chunks):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def rows_of(out):
     rows = results.read_rows(out / "chunks.jsonl")
     return [{k: v for k, v in r.items() if not k.startswith("wall/")} for r in rows]
 
@@ -86,14 +88,16 @@ def study(data, out, engine, devices, *chunks):
 def test_eight_devices_give_what_one_gives(tmp_path, engine, widths):
     """Run by run; 13 and 26 runs leave copies on the last of seven devices, of which
     nothing is seen. What eight devices saved after a chunk online, one takes up."""
-    data = tmp_path / "data.npz"
+    data, whole, both = tmp_path / "data.npz", tmp_path / "one", tmp_path / "both"
     write_data(data, *widths)
-    one = study(data, tmp_path / "one", engine, 1)
+    on_devices.study(data, whole, engine)
+    one = rows_of(whole)
     assert len(one) == 2 * (13 + 26)
-    both = study(data, tmp_path / "both", engine, 8, 3)
-    assert len(both) == 2 * 13 + 26
-    assert_same(one[: len(both)], both)
-    assert_same(one, study(data, tmp_path / "both", engine, 1))
+    on_eight(data, both, engine, 3)
+    assert len(rows_of(both)) == 2 * 13 + 26
+    assert_same(one[: 2 * 13 + 26], rows_of(both))
+    on_devices.study(data, both, engine)
+    assert_same(one, rows_of(both))
 
 
 def assert_same(rows, others):
