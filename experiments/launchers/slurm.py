@@ -68,8 +68,9 @@ class Slurm:
                     bar.update(len(jobs) - len(running) - bar.n)
                     check()
                     time.sleep(PATIENCE)
-            for job in jobs:
-                job.result()  # raises what ended it
+                for job in jobs:
+                    job.result()  # raises what ended it
+                bar.update(len(jobs) - bar.n)
         finally:
             for job in jobs:
                 job.cancel()  # those that are still there
