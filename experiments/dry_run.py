@@ -54,6 +54,6 @@ def groups(checked: Checked, part: Plan) -> list[list[str]]:
         what = f"{name}: {program.base} {methods}"
         found.append((what, members, program.steps, sample))
     return [
-        [what, str(len(members)), f"{steps:,}", f"{sample.num_bytes / 2**20:.1f}"]
+        [what, str(len(members)), f"{steps:,}", f"{sample.num_bytes / 2**20:.3g}"]
         for what, members, steps, sample in found
     ]

@@ -77,10 +77,33 @@ def rows_of(out):
     return [{k: v for k, v in r.items() if not k.startswith("wall/")} for r in rows]
 
 
+SHARES = """
+import jax, jax.numpy as jnp
+from rpex_jax.devices import compile_for, cut, fill, run_mesh
+
+mesh = run_mesh(13)
+chunk = compile_for(mesh, lambda x, y: (jnp.cumsum(x, 1) + y, x), (0, None), (0,))
+states = fill(jnp.arange(26.0).reshape(13, 2), mesh.size)
+text = chunk.lower(states, 1.0).compile().as_text()
+assert mesh.size == 7 and "f32[2,2]" in text and "all-" not in text, text
+states, _ = chunk(chunk(states, 1.0)[0], 1.0)
+expected = jnp.cumsum(jnp.cumsum(jnp.arange(26.0).reshape(13, 2), 1) + 1, 1) + 1
+assert (cut(states, 13) == expected).all()
+"""
+
+
+def test_each_device_has_its_share():
+    """13 runs on seven of eight devices, two on each; they come back as they went."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    subprocess.run(
+        [sys.executable, "-c", SHARES], cwd=ROOT, env=environment, check=True
+    )
+
+
 @pytest.mark.parametrize(
     ("engine", "widths"),
     [
-        ("diagnostic", (1, 1)),
+        pytest.param("diagnostic", (1, 1), marks=pytest.mark.slow),
         pytest.param("mujoco", (11, 3), marks=pytest.mark.slow),
         pytest.param("mjx", (11, 3), marks=pytest.mark.slow),
     ],

@@ -62,6 +62,7 @@ def test_rows_of_two_programs(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["scaling.png"]
 
 
+@pytest.mark.slow
 def test_a_program_is_that_of_its_point():
     """One that trains: runs, ensemble and width are as the point says."""
     point = Point("riql", runs=2, critics=3, width=8)

@@ -343,8 +343,8 @@ def with_space(**spaces):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("Pendulm-v1", "cannot make 'Pendulm-v1': .* Did you mean: `Pendulum`"),
-        ("Hopper-v9", "cannot make 'Hopper-v9': .*`v5`"),
+        ("Pendulm-v1", "cannot make 'Pendulm-v1' .* Did you mean: `Pendulum`"),
+        ("Hopper-v9", "cannot make 'Hopper-v9' .*`v5`"),
         ("no_such_module:Walk-v0", "cannot make .*: No module named 'no_such_module'"),
         ("CartPole-v1", r"^CartPole-v1 has the action space Discrete\(2\); it must be"),
         (with_space(action_space=Box(-1, np.inf, (2,))), "^Odd .*Box.* finite bounds"),

@@ -13,7 +13,16 @@ import chex
 import psutil
 import pytest
 
-from experiments import folders, policies, status, study, sweep, units
+from experiments import (
+    dry_run,
+    folders,
+    policies,
+    status,
+    study,
+    study_cost,
+    sweep,
+    units,
+)
 from experiments.groups import plan
 from experiments.launchers import LAUNCHERS, parse_resources, slurm
 from experiments.settings import ConfigError
@@ -32,9 +41,10 @@ def data(tmp_path_factory):
     return folder
 
 
-def make_config(file: Path, seeds=(0, 1, 2), chunks=CHUNKS):
-    """Three pretrainings of one program, two methods from each."""
+def make_config(file: Path, seeds=(0, 1), chunks=CHUNKS):
+    """Pretrainings of one program, and a run from each."""
     config = tiny_config(file, chunks).unlock()
+    config.sweep.method = ("direct",)
     config.sweep.corruption, config.sweep.seed = ("action",), seeds
     return config.lock()
 
@@ -64,7 +74,7 @@ def assert_same(rows, others):
 
 def test_units_are_slices_of_programs(data):
     """Of 3 and 3 pretrainings of two programs, two at a time; none lost, none twice."""
-    config = make_config(data / "small.npz").unlock()
+    config = make_config(data / "small.npz", seeds=(0, 1, 2)).unlock()
     config.sweep.base = ("iql", "riql")
     runs = study.expand_grid(config)
     cut = units.units(runs, 2)
@@ -85,8 +95,7 @@ def test_units_are_slices_of_programs(data):
     assert list(part.offline) == ["offline-1"] and list(part.online) == ["online-1"]
     labels = [run.labels for run in part.online["online-1"][1]]
     assert [(x["base"], x["method"], x["seed"]) for x in labels] == [
-        ("riql", "pex", 2),
-        ("riql", "rpex", 2),
+        ("riql", "direct", 2)
     ]
 
 
@@ -107,6 +116,7 @@ def test_units_are_slices_of_programs(data):
 def test_runs_that_need_each_other_stay_together(data, tmp_path, edit, part):
     """One sentence, and nothing is written."""
     config = make_config(data / "small.npz").unlock()
+    config.sweep.method = ("pex",)
     config.update_from_flattened_dict(edit)
     with small_world(), pytest.raises(ConfigError, match="cut into units") as error:
         sweep.run_study(config, tmp_path / "out", resume=False, unit_size=1)
@@ -119,7 +129,7 @@ def test_runs_that_need_each_other_stay_together(data, tmp_path, edit, part):
 
 @pytest.fixture(scope="module")
 def both(data, tmp_path_factory):
-    """The same study whole and in three units."""
+    """The same study whole and in two units."""
     folder = tmp_path_factory.mktemp("both")
     config = make_config(data / "small.npz")
     with small_world():
@@ -131,10 +141,10 @@ def both(data, tmp_path_factory):
 def test_units_leave_the_rows_of_the_whole(both):
     folder, _ = both
     names = sorted(path.name for path in (folder / "units" / "units").iterdir())
-    assert names == [f"offline-0-runs-{i}-{i}" for i in range(3)]
+    assert names == [f"offline-0-runs-{i}-{i}" for i in range(2)]
     assert not (folder / "units" / "chunks.jsonl").exists()
     whole = rows_of(folder / "whole")
-    assert len(whole) == CHUNKS * (3 + 6)
+    assert len(whole) == CHUNKS * (2 + 2)
     assert_same(rows_of(folder / "units"), whole)
 
 
@@ -146,7 +156,7 @@ def test_readers_take_units_as_one_study(both):
         groups, summary = status.status(folder / name, time.time()).split("\n\n")[:2]
         texts.append(groups)
         assert "time left 0:00:00" in summary
-    assert texts[0].count("2 of 2") == 2 and texts[1].count("2 of 2") == 6
+    assert texts[0].count("2 of 2") == 2 and texts[1].count("2 of 2") == 4
     with small_world():
         whole, parts = (policies.load(folder / name)[1] for name in ("whole", "units"))
         unit = folder / "units" / "units" / "offline-0-runs-1-1"
@@ -154,12 +164,10 @@ def test_readers_take_units_as_one_study(both):
     labels = [label for group in whole for label in group.labels]
     found = [label for group in parts for label in group.labels]
     assert sorted(map(json.dumps, found)) == sorted(map(json.dumps, labels))
-    assert [label["seed"] for label in one[0].labels] == [1, 1]
+    assert [label["seed"] for label in one[0].labels] == [1]
     same = next(group for group in whole if "method" in group.labels[0])
-    place = [
-        i for i, x in enumerate(same.labels) if x["seed"] == 1 and x["method"] == "pex"
-    ]
-    ours, theirs = take(one[0].states, 0), take(same.states, place[0])
+    [place] = [i for i, label in enumerate(same.labels) if label["seed"] == 1]
+    ours, theirs = take(one[0].states, 0), take(same.states, place)
     chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -168,7 +176,7 @@ def test_units_are_not_trained_again(both, capsys):
     folder, config = both
     out = folder / "units"
     before = rows_of(out)
-    lost = out / "units" / "offline-0-runs-2-2"
+    lost = out / "units" / "offline-0-runs-0-0"
     lost.rename(folder / "lost")
     times = {p: p.stat().st_mtime_ns for p in out.glob("units/*/checkpoints/*/*")}
     with small_world():
@@ -185,6 +193,24 @@ def test_a_study_keeps_its_cut(both):
         with small_world(), pytest.raises(ConfigError, match="was begun") as error:
             sweep.run_study(config, folder / name, resume=True, unit_size=size)
         assert how in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_dry_run_says_what_would_run(data, tmp_path, monkeypatch):
+    """Units, groups, runs and steps; nothing is written, nothing trains."""
+    monkeypatch.setattr(study_cost, "estimate", lambda configs: "Hours.")
+    config = make_config(data / "small.npz")
+    with small_world():
+        text = dry_run.describe(config, tmp_path / "out", 1, LAUNCHERS["local"]({}))
+    table, hours, how = text.split("\n\n")
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    assert [line[:4] for line in lines] == [
+        [f"offline-0-runs-{unit}-{unit}", group, "1", steps]
+        for unit in (0, 1)
+        for group, steps in (("offline-0: iql", "4"), ("online-0: iql direct", "7"))
+    ]
+    assert all(float(line[4]) > 0 for line in lines)
+    assert hours == "Hours." and how == "2 units, one after the other, in this process"
+    assert not (tmp_path / "out").exists()
 
 
 # Launchers
@@ -238,7 +264,7 @@ def test_the_script_that_slurm_would_get(tmp_path):
 def hopper(data, tmp_path_factory):
     """A study of two pretrainings on real physics, whole: what launchers must match."""
     out = tmp_path_factory.mktemp("hopper") / "whole"
-    config = make_config(data / "hopper.npz", seeds=(0, 1), chunks=6)
+    config = make_config(data / "hopper.npz", chunks=6)
     sweep.run_study(config, out, resume=False)
     return config, rows_of(out)
 
