@@ -210,6 +210,7 @@ def test_when_a_policy_is_reached(goal, reached):
     assert [kinds.is_reached("medium", config, *point) for point in points] == reached
 
 
+@pytest.mark.slow  # a minute; each program has tests of its own
 def test_collect_load_train_and_evaluate_in_one_shell(root, tmp_path, monkeypatch):
     """A user's own environment, from nothing to a trained table, as command lines."""
     page = (ROOT / "docs" / "gymnasium.md").read_text()
