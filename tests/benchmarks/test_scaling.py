@@ -56,7 +56,7 @@ def test_rows_of_two_programs(tmp_path, monkeypatch):
     assert rows[0]["share_of_matmul"] == pytest.approx(flops / 2 / peak)
     assert scaling.rates(rows) == dict.fromkeys(("offline", "online"), flops / 1.0)
     text = scaling.report(rows)
-    assert "| iql | 3 | 2 | 8 | 3 | 1000.00 | 1166.67 | 0.42 |" in text
+    assert "| iql | 3 | 2 | 8 | 1 | 1000.00 | 1166.67 | 0.42 |" in text
     assert "a run costs least, within 10%, with 3 to 3 side by side" in text
     scaling.draw(rows, tmp_path / "scaling.png")
     assert [path.name for path in tmp_path.iterdir()] == ["scaling.png"]
