@@ -32,13 +32,13 @@ class Waves:
         mesh = run_mesh(min(size, self._count))
         self._size = -(-size // mesh.size) * mesh.size
         self._program = group.program(mesh)
-        self._inputs = self._split(group.inputs)
+        self._inputs = [fill(part, self._size) for part in self._split(group.inputs)]
         self._states = [None] * len(self._inputs)
 
     def start(self) -> None:
         """The states before the first chunk."""
         for wave, inputs in enumerate(self._inputs):
-            self._keep(wave, self._program.start(fill(inputs, self._size)))
+            self._keep(wave, self._program.start(inputs))
 
     def chunk(self, evaluates: bool) -> tuple[dict, dict, dict]:
         """One chunk of all runs.
@@ -50,7 +50,7 @@ class Waves:
         metrics, returns = [], []
         wall = {"wall/chunk": 0.0, "wall/evaluation": 0.0}
         for wave, inputs in enumerate(self._inputs):
-            inputs, state = fill((inputs, self._states[wave]), self._size)
+            state = fill(self._states[wave], self._size)
             started = time.perf_counter()
             state, of_wave = jax.block_until_ready(self._program.chunk(state, inputs))
             trained = time.perf_counter()
