@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks import programs, reports
 from benchmarks.timing import best_times
-from experiments import study, study_cost
+from experiments import study_cost, study_inputs
 from experiments.command_line import refuse_arguments, run
 from experiments.folders import provenance
 from experiments.settings import ConfigError
@@ -72,7 +72,7 @@ def measure(program: str) -> dict:
     """Milliseconds of an update by part, and what products and memory need at least."""
     own = programs.PROGRAMS[program]
     point = programs.Point(program, runs=1, critics=own.critics, width=WIDTH)
-    env = study.make_env(programs.config_of(point))
+    env = study_inputs.make_env(programs.config_of(point))
     data = study_cost.random_data(env.spec)
     sample = programs.sample_of(point, env, data, NUM_UPDATES)
     state = sample.start()

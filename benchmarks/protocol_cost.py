@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import study, study_cost
+from experiments import study_cost, study_inputs
 from experiments.configs.rpex import table1
 from experiments.study_cost import Work
 from rpex_jax import results, sweep
@@ -32,7 +32,7 @@ def protocol() -> tuple[list[Item], int, Env]:
     items, evaluated = [], 0
     for task in TASKS:
         config = table1.get_config(f"paper,{task}")
-        env = study.make_env(config)
+        env = study_inputs.make_env(config)
         for phase, work_of in (
             ("offline", study_cost.offline_work),
             ("online", study_cost.online_work),

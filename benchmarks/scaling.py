@@ -29,7 +29,7 @@ from benchmarks.programs import (
     work_of,
 )
 from benchmarks.timing import round_times
-from experiments import study, study_cost
+from experiments import study_cost, study_inputs
 from experiments.command_line import OUT, cache_compilations, refuse_arguments, run
 from experiments.folders import provenance
 from experiments.settings import ConfigError
@@ -109,7 +109,7 @@ def measure(points: list[Point], seconds: float) -> list[dict]:
       `best_s`, `median_s`, `rounds_s` and `relative`, to the first point; and
       `share_of_matmul`, how near it comes to the machine's float32 products.
     """
-    env = study.make_env(config_of(points[0]))
+    env = study_inputs.make_env(config_of(points[0]))
     data = study_cost.random_data(env.spec)
     functions = [updates.matmul()]
     functions += [training(point, env, data, UPDATES) for point in points]

@@ -6,7 +6,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import study
+from experiments import study, study_inputs
 from experiments.settings import ConfigError
 
 PRESET = flags.DEFINE_enum(
@@ -56,5 +56,5 @@ def check_data(configs: list[ConfigDict]) -> None:
       ConfigError, DatasetError: one is missing, or does not fit its environment.
     """
     for config in configs:
-        env, dataset = study.make_env(config), study.load_dataset(config)
-        study.check_widths(env, dataset, config.data.source)
+        env, dataset = study_inputs.make_env(config), study_inputs.load_dataset(config)
+        study_inputs.check_widths(env, dataset, config.data.source)

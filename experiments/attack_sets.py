@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import study
+from experiments import programs, run_configs
 from experiments.perturbations import is_calibrated, num_periods
+from experiments.programs import OfflineProgram, pretraining_key
 from experiments.progress import progress_bar
 from experiments.settings import ConfigError
-from experiments.study import OfflineProgram, Run, pretraining_key
+from experiments.study import Run
 from rpex_jax import results, sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.attacks.curriculum import equal_exposure, linear_increment
@@ -137,7 +138,7 @@ def find(
 def by_program(targets: dict[Target, Run]) -> dict[OfflineProgram, dict[Target, Run]]:
     """Targets whose policies were trained by one program together."""
     groups = sweep.group_by(
-        targets, lambda target: study.offline_program(targets[target])
+        targets, lambda target: programs.offline_program(targets[target])
     )
     return {
         program: {target: targets[target] for target in members}
@@ -162,7 +163,7 @@ def _find(
         env,
         config.attack,
         states,
-        sweep.stack([study.offline_run(run) for run in members]),
+        sweep.stack([run_configs.offline_run(run) for run in members]),
         jnp.array([target.bound for target in targets]),
         PURPOSES.index(purpose),
     )
@@ -254,7 +255,7 @@ def online_run(run: Run, out: Path, env: Env, number: int) -> RunConfig:
     Raises:
       AttackSetError: see `load`.
     """
-    told = study.online_run(run)
+    told = run_configs.online_run(run)
     if told.perturbation is None:
         return told
     members = load(out, env, run, number, "training")

@@ -24,7 +24,7 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from experiments import folders, kinds, report, rollouts, settings, study
+from experiments import folders, kinds, report, rollouts, settings, study_inputs
 from experiments.command_line import (
     OUT,
     cache_compilations,
@@ -87,7 +87,7 @@ def collect(
       ConfigError, DatasetError: before anything is compiled.
     """
     settings.check_types(config, get_config())
-    env = study.make_env(config)
+    env = study_inputs.make_env(config)
     ids = kinds.dataset_ids(config)
     if builtin and len(ids) > 1:
         raise settings.ConfigError(

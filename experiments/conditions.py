@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments import attack_sets, study
+from experiments import attack_sets, run_configs
 from experiments.attack_sets import Target
-from experiments.study import Run, pretraining_key
+from experiments.programs import pretraining_key
+from experiments.study import Run
 from rpex_jax import results, sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.devices import fill, run_mesh
@@ -68,7 +69,7 @@ def attacked(
         bound=jnp.array([run.config.perturbation.bound for run in members]),
         members=jnp.stack(sets),
         policy=pretrained.agent,
-        config=sweep.stack([study.offline_run(run).agent for run in members]),
+        config=sweep.stack([run_configs.offline_run(run).agent for run in members]),
     )
 
 
@@ -94,7 +95,7 @@ def evaluate_pretrained(
     for program, of_group in attack_sets.by_program(targets).items():
         members = list(of_group.values())
         states = sweep.stack([pretrained[pretraining_key(run)] for run in members])
-        told = sweep.stack([study.offline_run(run) for run in members])
+        told = sweep.stack([run_configs.offline_run(run) for run in members])
         of_numbers = [target.number for target in of_group]
         mesh = run_mesh(len(members))
         evaluate = make_evaluate(AGENTS[program.base], env, members, mesh)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.settings import RANGES, ConfigError, check_name, parse_setting
+from experiments.settings import ConfigError, check_name, parse_setting
+from experiments.study_settings import RANGES
 from rpex_jax.attacks.corruption import ELEMENTS, Corruption, corruption, mixed
 
 PHASES = ("offline", "online")

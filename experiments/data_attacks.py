@@ -19,8 +19,9 @@ import numpy as np
 from experiments import policies
 from experiments.corruptions import PHASES, damages
 from experiments.progress import progress_bar
+from experiments.run_configs import offline_run, online_run
 from experiments.settings import ConfigError
-from experiments.study import Run, offline_run, online_run
+from experiments.study import Run
 from rpex_jax import sweep
 from rpex_jax.attacks import adversarial_corruption
 from rpex_jax.attacks.adversarial_corruption import OFFLINE, Attacker

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import discrete_iql, folders, settings
+from experiments import discrete_iql, folders, study_settings
 from experiments.command_line import (
     OUT,
     cache_compilations,
@@ -56,11 +56,11 @@ COUNTS += ("updates", "batch_size", "sampled_paths")
 RANGES = {key: (1, INFINITY) for key in COUNTS}
 RANGES |= {key: (0, 1) for key in ("data.near_optimal", "data.noise")}
 RANGES |= {
-    f"corruption.{x}": settings.RANGES[f"offline.{x}"] for x in ("rate", "scale")
+    f"corruption.{x}": study_settings.RANGES[f"offline.{x}"] for x in ("rate", "scale")
 }
 RANGES |= {
     key.replace("agent.iql", "agent"): bounds
-    for key, bounds in settings.RANGES.items()
+    for key, bounds in study_settings.RANGES.items()
     if key.startswith("agent.iql.")
 }
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from experiments import attack_sets, conditions, policy_sets, study
-from experiments.study import OfflineProgram, OnlineProgram, Run, pretraining_key
+from experiments import attack_sets, conditions, policy_sets, programs, run_configs
+from experiments.programs import OfflineProgram, OnlineProgram, pretraining_key
+from experiments.study import Run
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.envs import Env
@@ -70,26 +71,26 @@ def plan(runs: list[Run], chosen: Collection[Hashable] | None = None) -> Plan:
       runs: the whole grid, which decides all names and numbers.
       chosen: the pretrainings that a part of the study has; None is all.
     """
-    starting = study.by_pretraining(runs)
+    starting = programs.by_pretraining(runs)
     numbers = {key: number for number, key in enumerate(starting)}
-    programs = sweep.group_by(
-        starting, lambda key: study.offline_program(starting[key][0])
+    offline = sweep.group_by(
+        starting, lambda key: programs.offline_program(starting[key][0])
     )
     learners = [run for run in runs if METHODS[run.labels["method"]].learns]
-    online = sweep.group_by(learners, study.online_program)
+    online = sweep.group_by(learners, programs.online_program)
     chosen = set(starting if chosen is None else chosen)
 
-    def named(phase, programs, is_chosen):
+    def named(phase, found, is_chosen):
         parts = (
             (f"{phase}-{number}", (program, list(filter(is_chosen, members))))
-            for number, (program, members) in enumerate(programs.items())
+            for number, (program, members) in enumerate(found.items())
         )
         return {name: part for name, part in parts if part[1]}
 
     return Plan(
         numbers,
         {key: of_key for key, of_key in starting.items() if key in chosen},
-        named("offline", programs, chosen.__contains__),
+        named("offline", offline, chosen.__contains__),
         named("online", online, lambda run: pretraining_key(run) in chosen),
     )
 
@@ -106,14 +107,8 @@ def offline_group(
     members = [from_it[0] for from_it in starting]
 
     def compiled(mesh: Mesh) -> Program:
-        phase = sweep.offline_phase(
-            AGENTS[program.base],
-            env,
-            batch_size=program.batch_size,
-            num_updates=program.chunk,
-            num_episodes=members[0].config.evaluation.episodes,
-            mesh=mesh,
-        )
+        num_episodes = members[0].config.evaluation.episodes
+        phase = programs.offline_phase(program, env, num_episodes, mesh)
         return Program(
             start=lambda runs: phase.start(runs, data),
             chunk=lambda state, runs: phase.chunk(state, runs, data),
@@ -130,7 +125,7 @@ def offline_group(
         name=name,
         phase="offline",
         labels=labels,
-        inputs=sweep.stack([study.offline_run(run) for run in members]),
+        inputs=sweep.stack([run_configs.offline_run(run) for run in members]),
         program=compiled,
         first_step=0,
         chunk_steps=program.chunk,
@@ -154,28 +149,12 @@ def online_group(
 
     `pretrained` has their run axis, and so has `frozen`, the members of larger sets.
     """
-    prefill = round(program.prefill * len(data.transitions.rewards))
     agent = online_agent(program.method, AGENTS[program.base])
 
     def compiled(mesh: Mesh) -> Program:
-        phase = sweep.online_phase(
-            AGENTS[program.base],
-            program.method,
-            env,
-            batch_size=program.batch_size,
-            num_offline=program.num_offline,
-            capacity=program.capacity,
-            warmup=program.warmup,
-            num_steps=program.chunk,
-            updates_per_step=program.updates_per_step,
-            num_episodes=members[0].config.evaluation.episodes,
-            online_policy=program.online_policy,
-            critic_transfer=program.critic_transfer,
-            warmup_actions=program.warmup_actions,
-            prefill=prefill,
-            curriculum_episodes=program.curriculum_episodes,
-            mesh=mesh,
-        )
+        num_episodes = members[0].config.evaluation.episodes
+        num_rows = len(data.transitions.rewards)
+        phase = programs.online_phase(program, env, num_rows, num_episodes, mesh)
         evaluate = conditions.make_evaluate(agent, env, members, mesh)
         return Program(
             start=lambda of: phase.start(of.pretrained, of.runs, data, of.frozen),

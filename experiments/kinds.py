@@ -12,7 +12,7 @@ Source: D4RL, its wiki and `scripts/generation/mujoco`.
 
 from ml_collections import ConfigDict
 
-from experiments import settings
+from experiments import settings, study_settings
 from experiments.settings import INFINITY, ConfigError
 from rpex_jax.agents.sac import SACConfig
 from rpex_jax.attacks.corruption import corruption
@@ -28,7 +28,7 @@ ROLLOUTS = {
 REPLAYS = {"medium": "medium-replay", "expert": "full-replay"}
 KINDS = ("random", "medium-replay", "medium", "medium-expert", "expert", "full-replay")
 
-RANGES = settings.RANGES | {
+RANGES = study_settings.RANGES | {
     "seed": (0, 2**31 - 1),
     "rows": (1, INFINITY),
     "collectors": (1, INFINITY),
@@ -41,7 +41,7 @@ RANGES = settings.RANGES | {
     "medium.steps": (0, INFINITY),
     "expert.steps": (0, INFINITY),
 }
-NAMES = settings.NAMES | {"warmup_actions": ("policy", "uniform")}
+NAMES = study_settings.NAMES | {"warmup_actions": ("policy", "uniform")}
 
 
 def policies(kinds: tuple[str, ...]) -> list[str]:

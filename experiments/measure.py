@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from absl import flags, logging
 
-from experiments import folders, inspection, measured, study
+from experiments import folders, inspection, measured, study_inputs
 from experiments.command_line import OUT, cache_compilations, run
 from experiments.measured import EDGES, Measured
 from experiments.policies import Policies
@@ -63,8 +63,8 @@ def data_of(out: Path) -> OfflineData:
             f"--checkpoint is {out}, a collection; it must be of a sweep, whose data "
             "set has the states to act at"
         )
-    dataset = study.load_dataset(config)
-    return put_on_device(dataset, study.reward_unit(config, dataset))
+    dataset = study_inputs.load_dataset(config)
+    return put_on_device(dataset, study_inputs.reward_unit(config, dataset))
 
 
 def measure(group: Policies, data: OfflineData, num_samples: int) -> list[Measured]:

@@ -8,12 +8,21 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from experiments import folders, kinds, study, units
+from experiments import (
+    folders,
+    kinds,
+    programs,
+    run_configs,
+    study,
+    study_inputs,
+    units,
+)
 from experiments.attack_sets import Target, target_of
 from experiments.groups import Plan
 from experiments.policy_sets import repeated
+from experiments.programs import pretraining_key
 from experiments.settings import ConfigError
-from experiments.study import Run, pretraining_key
+from experiments.study import Run
 from rpex_jax import checkpoints, sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.data.buffer import make_buffer
@@ -77,7 +86,7 @@ def load(checkpoint: Path, key: str = "--checkpoint") -> tuple[Env, list[Policie
             "checkpoints/GROUP/NUMBER"
         )
     config = folders.read(out)
-    env = study.make_env(config)
+    env = study_inputs.make_env(config)
     if "sweep" not in config:
         groups = [_load_collected(config, env, *group) for group in last.items()]
         return env, groups
@@ -141,8 +150,8 @@ def _load_pretrained(
     number: int,
     numbers: dict[Hashable, int],
 ) -> Policies:
-    agent = AGENTS[study.offline_program(members[0]).base]
-    runs = sweep.stack([study.offline_run(run) for run in members])
+    agent = AGENTS[programs.offline_program(members[0]).base]
+    runs = sweep.stack([run_configs.offline_run(run) for run in members])
     state = _restore_offline(agent, env, runs, folder, number)
     names = ("base", "corruption", "seed")
     labels = [{name: run.labels[name] for name in names} for run in members]
@@ -157,16 +166,16 @@ def _load_online(
     numbers: dict[Hashable, int],
     states: OfflineState,
 ) -> Policies:
-    program = study.online_program(members[0])
+    program = programs.online_program(members[0])
     base = AGENTS[program.base]
-    runs = sweep.stack([study.online_run(run) for run in members])
+    runs = sweep.stack([run_configs.online_run(run) for run in members])
     if runs.perturbation is not None:  # of the attack sets, the width is enough here
         widths = jnp.zeros((len(members), 1, env.spec.action_dim))
         runs = runs.replace(perturbation=runs.perturbation.replace(members=widths))
 
     num_rows = 0
     if program.method.balances:  # it has a priority for every row of the data
-        dataset = study.load_dataset(members[0].config)
+        dataset = study_inputs.load_dataset(members[0].config)
         num_rows = len(dataset.transitions.rewards)
 
     def start(pretrained, run):
@@ -191,7 +200,7 @@ def _load_online(
     state = checkpoints.restore(folder, number, like)
     agent = online_agent(program.method, base)
     labels = [run.labels for run in members]
-    configs = sweep.stack([study.offline_run(run).agent for run in members])
+    configs = sweep.stack([run_configs.offline_run(run).agent for run in members])
     targets = _targets(members, numbers)
     pretrained = Pretrained(base, states.agent, configs, folder.parents[1], targets)
     return Policies(

@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from experiments.programs import pretraining_key
 from experiments.settings import ConfigError
-from experiments.study import Run, pretraining_key
+from experiments.study import Run
 from rpex_jax import checkpoints, sweep
 from rpex_jax.methods import METHODS
 from rpex_jax.training.offline import OfflineState

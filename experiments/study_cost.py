@@ -14,11 +14,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import study, waves
+from experiments import programs, run_configs, study, study_inputs, waves
 from experiments.groups import plan
 from experiments.operations import flops_per_update
 from experiments.policy_sets import repeated
-from experiments.study import Run, by_pretraining
+from experiments.programs import by_pretraining
+from experiments.study import Run
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.data.dataset import Dataset
@@ -48,7 +49,7 @@ class Cost(NamedTuple):
 
 def estimate(configs: Sequence[ConfigDict]) -> str:
     """A sentence: runs, programs, hours and bytes of all these studies, checked."""
-    env = study.make_env(configs[0])
+    env = study_inputs.make_env(configs[0])
     data = random_data(env.spec)
     num_runs, num_programs, evaluated, seconds, num_bytes = 0, 0, 0, 0.0, 0
     for work_of, time_it in ((offline_work, offline_cost), (online_work, online_cost)):
@@ -78,7 +79,7 @@ def offline_work(config: ConfigDict, spec: Spec) -> list[Work]:
     works = []
     for program, keys in part.offline.values():
         members = [part.starting[key][0] for key in keys]
-        agent, told = AGENTS[program.base], study.offline_run(members[0]).agent
+        agent, told = AGENTS[program.base], run_configs.offline_run(members[0]).agent
         flops = flops_per_update(agent, told, spec, program.batch_size)
         works.append(Work(members, flops, len(members) * program.steps))
     return works
@@ -89,7 +90,7 @@ def online_work(config: ConfigDict, spec: Spec) -> list[Work]:
     works = []
     for program, members in plan(study.expand_grid(config)).online.values():
         agent = online_agent(program.method, AGENTS[program.base])
-        told = study.online_run(members[0]).agent
+        told = run_configs.online_run(members[0]).agent
         flops = flops_per_update(agent, told, spec, program.batch_size)
         updates = (program.steps - program.warmup) * program.updates_per_step
         works.append(Work(members, flops, len(members) * updates))
@@ -112,15 +113,9 @@ def offline_sample(
     env: Env, members: list[Run], data: OfflineData, num_updates: int = CHUNK
 ) -> Sample:
     """Of pretraining these runs."""
-    program = study.offline_program(members[0])
-    phase = sweep.offline_phase(
-        AGENTS[program.base],
-        env,
-        batch_size=program.batch_size,
-        num_updates=num_updates,
-        num_episodes=1,
-    )
-    runs = sweep.stack([study.offline_run(run) for run in members])
+    program = programs.offline_program(members[0])._replace(chunk=num_updates)
+    phase = programs.offline_phase(program, env, num_episodes=1)
+    runs = sweep.stack([run_configs.offline_run(run) for run in members])
     return Sample(
         lambda: phase.start(runs, data), lambda state: phase.chunk(state, runs, data)
     )
@@ -133,24 +128,15 @@ def online_sample(
 
     A chunk has so many steps with their updates, after as many without.
     """
-    program = study.online_program(members[0])
+    program = programs.online_program(members[0])._replace(
+        warmup=num_steps, chunk=num_steps, prefill=0.0, curriculum_episodes=0
+    )
     pretrained, frozen = offline_sample(env, members, data).start(), None
     if program.method.expands:
         of_run = partial(repeated, num_policies=program.num_policies)
         frozen = jax.vmap(of_run)(pretrained.agent.actor)
-    phase = sweep.online_phase(
-        AGENTS[program.base],
-        program.method,
-        env,
-        batch_size=program.batch_size,
-        num_offline=program.num_offline,
-        capacity=program.capacity,
-        warmup=num_steps,
-        num_steps=num_steps,
-        updates_per_step=program.updates_per_step,
-        num_episodes=1,
-    )
-    runs = sweep.stack([study.online_run(run) for run in members])
+    phase = programs.online_phase(program, env, num_rows=0, num_episodes=1)
+    runs = sweep.stack([run_configs.online_run(run) for run in members])
 
     return Sample(
         lambda: phase.start(pretrained, runs, data, frozen),
@@ -166,7 +152,7 @@ def offline_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
 def online_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
     """Of the online phase of these runs."""
     cost = _timed(online_sample(env, members, data), len(members))
-    updates = study.online_program(members[0]).updates_per_step
+    updates = programs.online_program(members[0]).updates_per_step
     return cost._replace(seconds=cost.seconds / updates)
 
 

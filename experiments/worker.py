@@ -14,12 +14,14 @@ from experiments import (
     folders,
     policy_sets,
     study,
+    study_inputs,
     units,
 )
 from experiments.command_line import cache_compilations
 from experiments.groups import Plan, offline_group, online_group, plan
+from experiments.programs import pretraining_key
 from experiments.progress import progress_bar
-from experiments.study import Run, pretraining_key
+from experiments.study import Run
 from experiments.training import train
 from experiments.units import Unit
 from rpex_jax import sweep
@@ -48,11 +50,11 @@ def check_study(config: ConfigDict) -> Checked:
       ConfigError, DatasetError, AttackSetError, CheckpointError: at the first that is.
     """
     runs = study.expand_grid(config)
-    env = study.make_env(config)
-    dataset = study.load_dataset(config)
-    study.check_widths(env, dataset, config.data.source)
-    study.check_prefill(runs, len(dataset.transitions.rewards))
-    unit = study.reward_unit(config, dataset)
+    env = study_inputs.make_env(config)
+    dataset = study_inputs.load_dataset(config)
+    study_inputs.check_widths(env, dataset, config.data.source)
+    study_inputs.check_prefill(runs, len(dataset.transitions.rewards))
+    unit = study_inputs.reward_unit(config, dataset)
     policy_sets.check(runs)
     attack_sets.check_given(env, runs)
     attack_sets.check_calibrated(runs)

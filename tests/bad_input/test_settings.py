@@ -5,12 +5,21 @@ import math
 import pytest
 from ml_collections import ConfigDict
 
-from experiments import attack, attack_sets, collect, gridworld, policy_sets, study
+from experiments import (
+    attack,
+    attack_sets,
+    collect,
+    gridworld,
+    policy_sets,
+    study,
+    study_inputs,
+)
 from experiments.configs import attack as attack_defaults
 from experiments.configs import collect as collect_defaults
 from experiments.configs import default
 from experiments.configs import gridworld as gridworld_defaults
-from experiments.settings import NAMES, RANGES, ConfigError, flatten
+from experiments.settings import ConfigError, flatten
+from experiments.study_settings import NAMES, RANGES
 from rpex_jax.data.dataset import DatasetError
 from rpex_jax.types import Spec
 from tests.bad_input.sentence import Says, assert_says
@@ -424,16 +433,16 @@ def test_a_data_set_that_does_not_fit_the_replay():
     """Half of the rows may be as many as it holds."""
     half = {"online.prefill": 0.5, "online.capacity": 40}
     runs = study.expand_grid(edited(small_study(), half))
-    study.check_prefill(runs, 80)
+    study_inputs.check_prefill(runs, 80)
     with pytest.raises(ConfigError) as error:
-        study.check_prefill(runs, 82)
+        study_inputs.check_prefill(runs, 82)
     assert_says(error.value, Says("online.prefill is 0.5", "41 rows", "capacity, 40"))
 
 
 @pytest.mark.parametrize("field", ["observations", "actions"])
 def test_data_of_another_width(field):
     """The wrong data set is told from its widths, with a way out."""
-    env = study.make_env(small_study())
+    env = study_inputs.make_env(small_study())
 
     class Wide:
         def __init__(self, width):
@@ -444,10 +453,10 @@ def test_data_of_another_width(field):
             observations, actions = Wide(11), Wide(3)
 
     assert env.spec == Spec(11, 3)
-    study.check_widths(env, Recording, "fine.npz")
+    study_inputs.check_widths(env, Recording, "fine.npz")
     setattr(Recording.transitions, field, Wide(7))
     with pytest.raises(ConfigError) as error:
-        study.check_widths(env, Recording, "other.npz")
+        study_inputs.check_widths(env, Recording, "other.npz")
     assert_says(error.value, Says("'other.npz'", f"{field} of width 7", "Hopper-v4"))
 
 

@@ -7,7 +7,7 @@ from benchmarks import programs, protocol_cost, scaling
 from benchmarks.programs import Point
 from benchmarks.protocol_cost import Item
 from benchmarks.scaling import Plateau
-from experiments import study, study_cost
+from experiments import study_cost, study_inputs
 from experiments.settings import ConfigError
 
 
@@ -66,7 +66,7 @@ def test_rows_of_two_programs(tmp_path, monkeypatch):
 def test_a_program_is_that_of_its_point():
     """One that trains: runs, ensemble and width are as the point says."""
     point = Point("riql", runs=2, critics=3, width=8)
-    env = study.make_env(programs.config_of(point))
+    env = study_inputs.make_env(programs.config_of(point))
     train = programs.training(point, env, study_cost.random_data(env.spec), 2)
     train()
     state, metrics = train()

@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from benchmarks import adversarial_finetuning
-from experiments import study
+from experiments import programs, study, study_settings
 from experiments.configs.adversarial.common import PRESETS, start, with_runs
 from experiments.settings import ConfigError
 
@@ -65,7 +65,8 @@ def test_each_study_has_the_runs_of_the_paper(name, preset):
     for run in runs:
         assert run.labels["base"] == ("iql" if name == "table3" else "td3")
         assert run.labels["corruption"] == "clean"
-        assert study.num_offline(run.config) == 0  # data are in the replay alone
+        # data are in the replay alone
+        assert study_settings.num_offline(run.config) == 0
         assert run.config.agent.td3.hidden_dims == (PRESETS[preset].width,) * 2
 
 
@@ -155,7 +156,7 @@ def test_environments_have_their_own_numbers():
 def test_columns_with_one_pretraining_share_it():
     """Tables 1 and 2 as one study pretrain once a seed."""
     runs = study.expand_grid(get_config("tables", "smoke"))
-    assert len(study.by_pretraining(runs)) == PRESETS["smoke"].seeds
+    assert len(programs.by_pretraining(runs)) == PRESETS["smoke"].seeds
 
 
 def test_runs_that_pairs_of_values_cannot_tell_apart():

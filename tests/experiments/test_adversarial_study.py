@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import attack_sets, policies, study
+from experiments import attack_sets, policies, programs, run_configs, study
 from experiments import sweep as program
 from experiments.attack_sets import calibrated_q_max
 from experiments.configs.default import default_config
@@ -40,14 +40,14 @@ def only_run(**settings):
     [("random", 1, 0), ("adversarial", 0, 0), ("pgd", 0, 10)],
 )
 def test_a_kind_of_perturbation(kind, uniform, steps):
-    told = study.online_run(
+    told = run_configs.online_run(
         only_run(**{"perturbation.kind": kind, "perturbation.bound": 0.2})
     ).perturbation
     assert (told.uniform, told.pgd_steps, told.bound) == (uniform, steps, 0.2)
 
 
 def test_without_a_perturbation_the_program_is_that_of_before():
-    assert study.online_run(only_run()).perturbation is None
+    assert run_configs.online_run(only_run()).perturbation is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_curriculum(kind, numbers):
     settings = {"q": 0.4, "q_max": 0.6, "step_size": 0.7, "smoothing": 0.3, "cap": 0.2}
     settings = {f"curriculum.{name}": value for name, value in settings.items()}
     settings |= {"perturbation.kind": "adversarial", "curriculum.kind": kind}
-    told = study.online_run(only_run(**settings)).perturbation.curriculum
+    told = run_configs.online_run(only_run(**settings)).perturbation.curriculum
     expected = Curriculum(low=-20.272305, high=3234.3, **numbers)
     assert told == expected
 
@@ -80,7 +80,7 @@ def test_strengths_curricula_and_seeds_are_one_program():
     config.sweep.seed = (0, 1)
     runs = study.expand_grid(config)
     assert len(runs) == 2 * 2 * 3 * 2 * 2 * 2 * 2
-    assert len({study.online_program(run) for run in runs}) == 1
+    assert len({programs.online_program(run) for run in runs}) == 1
 
 
 def test_skip_leaves_runs_out():
@@ -107,8 +107,8 @@ def test_a_calibrated_curriculum_is_as_exposed_as_the_adaptive_runs():
     settings = {"perturbation.kind": "adversarial", "curriculum.q_max": 0.0}
     config = adversarial_config("curriculum.kind=adaptive,linear", **settings)
     adaptive, linear = study.expand_grid(config)
-    assert not study.online_program(adaptive).calibrated
-    assert study.online_program(linear).calibrated
+    assert not programs.online_program(adaptive).calibrated
+    assert programs.online_program(linear).calibrated
     rows = [
         adaptive.labels | {"phase": "online", "seed": seed, "curriculum/q": q}
         for seed, q in ((0, 0.1), (0, 0.3), (1, 0.2), (1, 0.2))

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import data_attacks, study, sweep
+from experiments import data_attacks, run_configs, study, sweep
 from experiments.settings import ConfigError
 from rpex_jax import results
 from rpex_jax.data import sources
@@ -62,7 +62,7 @@ def test_rows_that_are_hit_move_within_their_bound(data, attacker, tmp_path):
     with_table = data_attacks.with_attacks(clean, tmp_path, runs, who)
     rows = jnp.arange(64)
     for run in runs:
-        told = study.online_run(run)
+        told = run_configs.online_run(run)
         taken = offline.take_rows(
             rows, offline.data_key(told), with_table, told.offline_corruption
         )

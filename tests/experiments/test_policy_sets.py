@@ -8,7 +8,7 @@ import pytest
 
 from experiments import policy_sets, study
 from experiments.configs.default import default_config
-from experiments.study import pretraining_key
+from experiments.programs import pretraining_key
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.agents.iql import IQLConfig

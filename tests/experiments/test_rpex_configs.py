@@ -5,7 +5,7 @@ import pkgutil
 
 import pytest
 
-from experiments import study
+from experiments import programs, run_configs, study
 from experiments.configs import rpex
 from experiments.configs.rpex import antmaze, common
 from experiments.settings import ConfigError, look_up
@@ -52,7 +52,7 @@ def test_riqls_numbers_reach_the_agent(body, corruption, row):
     config = common.start(f"paper,{body}-v4")
     config.sweep.base, config.sweep.corruption = ("riql",), (corruption,)
     run = study.expand_grid(config)[0]
-    for told in (study.offline_run(run).agent, study.online_run(run).agent):
+    for told in (run_configs.offline_run(run).agent, run_configs.online_run(run).agent):
         assert (told.sigma, told.quantile, float(told.num_critics)) == row
 
 
@@ -103,8 +103,8 @@ def test_elements_and_seeds_are_one_program():
     config.corruptions.action.settings = ()
     runs = study.expand_grid(config)
     assert len(runs) == 4 * 3
-    assert len(sweep.group_by(runs, study.offline_program)) == 1
-    assert len(sweep.group_by(runs, study.online_program)) == 1
+    assert len(sweep.group_by(runs, programs.offline_program)) == 1
+    assert len(sweep.group_by(runs, programs.online_program)) == 1
 
 
 # Every number that AntMaze has a source for, cell by cell. Damage, seeds: RPEX Table 5.

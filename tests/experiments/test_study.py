@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from experiments import groups, study
+from experiments import groups, programs, run_configs, study
 from experiments.configs import default, halfcheetah, quickstart
-from experiments.study import by_pretraining, pretraining_key
+from experiments.programs import by_pretraining, pretraining_key
 from rpex_jax import sweep
 from rpex_jax.attacks.corruption import ELEMENTS
 from rpex_jax.methods import METHODS
@@ -57,9 +57,9 @@ def test_a_corruption_brings_its_settings():
         corruption, online = run.labels["corruption"], run.config.online
         assert online.updates_per_step == (4 if corruption == "action" else 1)
         assert online.align == (1.0 if corruption == "observation" else 0.0)
-        assert study.online_program(run).updates_per_step == online.updates_per_step
+        assert programs.online_program(run).updates_per_step == online.updates_per_step
         hit = [float(element == corruption) for element in ELEMENTS]
-        told = study.online_run(run)
+        told = run_configs.online_run(run)
         np.testing.assert_allclose(told.offline_corruption.rate, 0.3 * np.array(hit))
         np.testing.assert_allclose(told.online_corruption.rate, 0.5 * np.array(hit))
         np.testing.assert_allclose(told.online_corruption.scale, hit)
@@ -70,7 +70,7 @@ def test_a_corruption_may_differ_by_phase_and_element():
     config = small_grid(corruption=("mixed",))
     config.corruptions.mixed.offline = ("adversarial action scale=0.5", "reward")
     config.corruptions.mixed.online = ("reward rate=0.2 scale=2",)
-    told = study.online_run(study.expand_grid(config)[0])
+    told = run_configs.online_run(study.expand_grid(config)[0])
     offline, online = told.offline_corruption, told.online_corruption
     np.testing.assert_allclose(offline.rate, [0, 0.3, 0.3, 0])
     np.testing.assert_allclose(offline.scale, [0, 0.5, 1, 0])
@@ -80,7 +80,7 @@ def test_a_corruption_may_differ_by_phase_and_element():
     assert not online.adversarial.any()
     # Mixed corruption has the paper's own temperature and weight.
     assert told.agent.inv_temperature == 10.0
-    assert study.online_run(study.expand_grid(config)[2]).agent.kappa == 0.3
+    assert run_configs.online_run(study.expand_grid(config)[2]).agent.kappa == 0.3
 
 
 def test_further_axes_multiply_the_grid():
@@ -93,10 +93,10 @@ def test_further_axes_multiply_the_grid():
     for run in runs:
         assert run.config.expansion.kappa == run.labels["expansion.kappa"]
         expected = run.labels["expansion.kappa"] * (run.labels["method"] == "rpex")
-        assert study.online_run(run).agent.kappa == expected
+        assert run_configs.online_run(run).agent.kappa == expected
         # an axis wins over the corruption's own setting
         utd = run.labels["online.updates_per_step"]
-        assert study.online_program(run).updates_per_step == utd
+        assert programs.online_program(run).updates_per_step == utd
 
 
 def test_expanding_leaves_the_config_alone():
@@ -162,7 +162,7 @@ def getattr_dotted(config, key):
 def test_pex_and_rpex_are_one_program():
     """Methods that differ in a number share a program; the others have their own."""
     runs = study.expand_grid(small_grid(method=AFTER_IQL, corruption=("clean",)))
-    groups = sweep.group_by(runs, study.online_program)
+    groups = sweep.group_by(runs, programs.online_program)
     names = [{run.labels["method"] for run in members} for members in groups.values()]
     assert names == [
         {"offline"},
@@ -190,17 +190,17 @@ def test_baselines_are_told_their_numbers():
     """Schedules, flights and balance reach the run; off2on draws no fixed share."""
     config = small_grid()
     config.bt.flight_probability, config.balance.online_share = 0.2, 0.75
-    bt = study.online_run(single(config, method="bt")).agent
+    bt = run_configs.online_run(single(config, method="bt")).agent
     assert (bt.flight_probability, bt.exponent) == (0.2, 2.0)
     config.mix.weight = 0.2
-    mix = study.online_run(single(config, method="mix")).agent
-    direct = study.online_run(single(config, method="direct")).agent
+    mix = run_configs.online_run(single(config, method="mix")).agent
+    direct = run_configs.online_run(single(config, method="direct")).agent
     assert mix.weight == 0.2 and mix.base == direct
     off2on = single(config, base="cql_ensemble", method="off2on")
-    balance = study.online_run(off2on).balance
+    balance = run_configs.online_run(off2on).balance
     assert (balance.online_share, balance.first_rows) == (0.75, config.online.warmup)
-    assert study.online_program(off2on).num_offline == 0
-    assert study.online_run(single(config)).balance is None
+    assert programs.online_program(off2on).num_offline == 0
+    assert run_configs.online_run(single(config)).balance is None
 
 
 @pytest.mark.parametrize(
@@ -216,11 +216,11 @@ def test_a_guides_schedule_is_its_own_numbers(
 ):
     """Those of the other schedules do nothing; all are runs of one program."""
     config = small_grid()
-    default = study.online_run(single(config, method="jsrl"))
+    default = run_configs.online_run(single(config, method="jsrl"))
     config.online.steps, config.jsrl.decay = 200_000, 0.25
     config.jsrl.num_stages, config.jsrl.tolerance = 8, 0.2
     config.jsrl.horizon, config.jsrl.schedule = 300.0, schedule
-    run = study.online_run(single(config, method="jsrl"))
+    run = run_configs.online_run(single(config, method="jsrl"))
     told = run.agent
     assert (told.decay_steps, told.randomness) == (decay_steps, randomness)
     assert (told.num_stages, told.horizon, told.tolerance) == (num_stages, 300.0, 0.2)
@@ -232,16 +232,16 @@ def test_a_guide_acts_no_longer_than_an_episode_lasts():
     config = small_grid()
     for env, steps in (("Hopper-v4", 1000), ("antmaze-umaze-v2", 700)):
         config.env = env
-        jsrl = study.online_run(single(config, method="jsrl")).agent
+        jsrl = run_configs.online_run(single(config, method="jsrl")).agent
         assert (jsrl.horizon, jsrl.num_stages, jsrl.tolerance) == (steps, 10, 0.05)
 
 
 def test_rpex_with_kappa_zero_is_pex():
     """What the program is told is equal, leaf by leaf."""
     config = small_grid()
-    pex = study.online_run(single(config, method="pex"))
+    pex = run_configs.online_run(single(config, method="pex"))
     config.expansion.kappa = 0.0
-    rpex = study.online_run(single(config, method="rpex"))
+    rpex = run_configs.online_run(single(config, method="rpex"))
     assert sweep.structure(pex) == sweep.structure(rpex)
     for one, other in zip(jax.tree.leaves(pex), jax.tree.leaves(rpex), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -252,14 +252,16 @@ def test_rpex_with_kappa_zero_is_pex():
 )
 def test_offline_share_of_a_batch(method, rows):
     """Half of 256, but for the method that has no offline data."""
-    assert study.online_program(single(small_grid(), method=method)).num_offline == rows
+    assert (
+        programs.online_program(single(small_grid(), method=method)).num_offline == rows
+    )
 
 
 def test_offline_policy_decays_and_online_does_not():
     """Cosine to 0 over the offline updates; constant online. RPEX section 1.3."""
     run = single(small_grid())
-    assert study.offline_run(run).agent.actor_decay_steps == 2e6
-    assert study.online_run(run).agent.base.actor_decay_steps == math.inf
+    assert run_configs.offline_run(run).agent.actor_decay_steps == 2e6
+    assert run_configs.online_run(run).agent.base.actor_decay_steps == math.inf
 
 
 # Defaults
@@ -320,7 +322,7 @@ def test_default_is_the_papers(key):
 def test_defaults_reach_the_program():
     """What a program and a run are told is what the config says."""
     run = single(small_grid(), corruption="action")
-    told, program = study.online_run(run), study.online_program(run)
+    told, program = run_configs.online_run(run), programs.online_program(run)
     base = told.agent.base
     assert (base.learning_rate, base.discount, base.expectile) == (3e-4, 0.99, 0.7)
     assert (base.beta, base.target_update_rate, base.align) == (3.0, 0.005, 0.0)
