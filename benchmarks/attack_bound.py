@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
 def read(argv: list[str]) -> tuple[ConfigDict, list[tuple[Env, list[Policies]]]]:
     """The attack's settings and what `--checkpoints` names."""
     logging.set_verbosity(logging.ERROR)  # Orbax warns of every folder it reads
-    refuse_arguments(argv)
+    refuse_arguments(argv, takes_config=True)
     if not CHECKPOINTS.value:
         raise ConfigError("--checkpoints is empty; it must name folders of policies")
     config = get_config()

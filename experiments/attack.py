@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     check(config)
     if OUT.value:
         folders.check_out_file("--out", Path(OUT.value))
-    env, groups = inspection.load(argv)
+    env, groups = inspection.load(argv, takes_config=True)
     group, place = nth_run(groups, RUN.value)
     if VIDEO.value:
         check_video(env, Path(VIDEO.value))

@@ -61,7 +61,7 @@ class Evaluated(NamedTuple):
 
 
 def main(argv: list[str]) -> None:
-    refuse_arguments(argv)
+    refuse_arguments(argv, takes_config=True)
     config = read_config(get_config())
     out = Path(OUT.value or "runs/collect")
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches

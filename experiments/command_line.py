@@ -53,12 +53,15 @@ def _run(main: Callable[[list[str]], None], argv: list[str]) -> None:
         fail(error)
 
 
-def refuse_arguments(argv: list[str]) -> None:
-    """Raises a `ConfigError` if there is an argument that no flag took."""
+def refuse_arguments(argv: list[str], takes_config: bool = False) -> None:
+    """Raises a `ConfigError` at an argument that no flag took, or a useless config."""
     if len(argv) > 1:
         raise ConfigError(
             f"unknown argument {argv[1]!r}; all arguments are flags, --name=value"
         )
+    if not takes_config and CONFIG.value is not None:
+        file = flags.FLAGS["config"].config_filename
+        raise ConfigError(f"--config is {file}; this program must have none")
 
 
 def the_folder(argv: list[str]) -> Path:
@@ -71,6 +74,7 @@ def the_folder(argv: list[str]) -> Path:
         raise ConfigError(
             f"the arguments are {argv[1:]}; there must be one, a results folder"
         )
+    refuse_arguments(argv[:1])
     if not Path(argv[1]).is_dir():
         raise ConfigError(f"{argv[1]} is no folder; it must be a results folder")
     return Path(argv[1])

@@ -86,7 +86,7 @@ class Paths(NamedTuple):
 
 
 def main(argv: list[str]) -> None:
-    refuse_arguments(argv)
+    refuse_arguments(argv, takes_config=True)
     config = read_config(get_config())
     check(config)
     out = Path(OUT.value or "runs/gridworld")

@@ -35,13 +35,13 @@ class Row(NamedTuple):
     returns: list[float]
 
 
-def load(argv: list[str]) -> tuple[Env, list[Policies]]:
+def load(argv: list[str], takes_config: bool = False) -> tuple[Env, list[Policies]]:
     """What `--checkpoint` names; see `policies.load`.
 
     Raises:
-      ConfigError: there is no such checkpoint.
+      ConfigError: there is no such checkpoint, or `refuse_arguments` does.
     """
-    refuse_arguments(argv)
+    refuse_arguments(argv, takes_config)
     if not CHECKPOINT.value:
         raise ConfigError("--checkpoint is empty; it must name the policies' folder")
     return policies.load(Path(CHECKPOINT.value))

@@ -57,7 +57,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would run, and run noth
 
 
 def main(argv: list[str]) -> None:
-    refuse_arguments(argv)
+    refuse_arguments(argv, takes_config=True)
     config = read_config(default_config())
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     study_name = Path(flags.FLAGS["config"].config_filename).stem

@@ -79,6 +79,21 @@ def test_an_argument_that_is_no_flag(program, place, capfd):
     check(program, arguments, expected, place, capfd)
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        *("experiments.evaluate", "experiments.measure", *OF_FOLDERS, *OF_PROGRAMS),
+        *(*OF_STUDIES, "benchmarks.online_learning", "benchmarks.throughput"),
+    ],
+)
+def test_a_config_that_would_be_ignored(program, place, capfd):
+    arguments = [f"--config={CONFIGS}/quickstart.py"]
+    if program in OF_FOLDERS:
+        arguments.append("{place}/folder")
+    expected = Says("--config is", "quickstart.py", "must have none")
+    check(program, arguments, expected, place, capfd)
+
+
 @pytest.mark.parametrize("program", OF_PROGRAMS)
 def test_a_program_that_is_not_timed(program, place, capfd):
     expected = Says("--programs is", "'iqn'", "did you mean 'iql'?")
