@@ -13,23 +13,11 @@ from experiments.settings import ConfigError
 from rpex_jax.data.attack_sets import AttackSet, AttackSetError, load, save
 from tests import diagnostic
 from tests.bad_input.sentence import Says, assert_says
+from tests.data.test_attack_sets import ATTACK_SET, path
+
+__all__ = ["path"]  # a fixture
 
 NAN, INF = math.nan, math.inf
-HOPPER = AttackSet(
-    env="Hopper-v4",
-    bound=0.3,
-    vectors=np.array([[0.3, -0.3, 0.1], [0.0, 1e-9, -0.123456789]], np.float32),
-    returns=np.array([812.25, 1031.123456789]),
-    settings={"strategy": "best1bin", "population_size": 20},
-    policy="runs/hopper",
-)
-
-
-@pytest.fixture
-def path(tmp_path):
-    path = tmp_path / "attacks.json"
-    save(path, HOPPER)
-    return path
 
 
 def problem(path, env_name="Hopper-v4", action_dim=3) -> str:
@@ -78,7 +66,7 @@ def test_a_field_that_cannot_be(path, field, value, expected):
     """Neither a file with it is loaded, nor is such a set written over a good file."""
     before = path.read_text()
     with pytest.raises(AttackSetError) as error:
-        save(path, HOPPER._replace(**{field: value}))
+        save(path, ATTACK_SET._replace(**{field: value}))
     assert_says(error.value, expected)
     assert path.read_text() == before
 
@@ -100,7 +88,7 @@ def test_a_field_that_is_missing(path, field):
 @pytest.mark.parametrize("settings", [{"a": np.ones(3)}, {"a": NAN}, {(1, 2): 3}])
 def test_settings_that_json_cannot_hold(tmp_path, settings):
     with pytest.raises(AttackSetError) as error:
-        save(tmp_path / "attacks.json", HOPPER._replace(settings=settings))
+        save(tmp_path / "attacks.json", ATTACK_SET._replace(settings=settings))
     assert_says(error.value, Says("attacks.json", "'settings'", "JSON cannot hold"))
     assert not list(tmp_path.iterdir())
 

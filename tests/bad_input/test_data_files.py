@@ -20,9 +20,9 @@ from rpex_jax.data.dataset import (
 )
 from rpex_jax.data.rewards import return_range_scale
 from tests.bad_input.sentence import Says, assert_says
-from tests.data.conftest import arrays, dataset, minari_root
+from tests.data.conftest import arrays, builtin, dataset, minari_root
 
-__all__ = ["arrays", "dataset", "minari_root"]  # fixtures
+__all__ = ["arrays", "builtin", "dataset", "minari_root"]  # fixtures
 
 AGAIN = "copy or download it again"
 
@@ -301,15 +301,6 @@ def test_a_source_that_is_none(source):
 
 
 # Minari, and what is built in
-
-
-@pytest.fixture
-def builtin(tmp_path, monkeypatch):
-    """A folder that stands for the package's own data sets."""
-    folder = tmp_path / "builtin"
-    folder.mkdir()
-    monkeypatch.setattr(sources, "_builtin", lambda: folder)
-    return folder
 
 
 def test_an_unknown_name(builtin, dataset):

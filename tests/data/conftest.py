@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rpex_jax.data import sources
 from rpex_jax.data.dataset import from_arrays
 
 
@@ -32,3 +33,12 @@ def dataset(arrays):
 def minari_root(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     return tmp_path / "minari"
+
+
+@pytest.fixture
+def builtin(tmp_path, monkeypatch):
+    """A folder that stands for the package's own data sets."""
+    folder = tmp_path / "builtin"
+    folder.mkdir()
+    monkeypatch.setattr(sources, "_builtin", lambda: folder)
+    return folder

@@ -25,15 +25,6 @@ def assert_same(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-@pytest.fixture
-def builtin(tmp_path, monkeypatch):
-    """A folder that stands for the package's own data sets."""
-    folder = tmp_path / "builtin"
-    folder.mkdir()
-    monkeypatch.setattr(sources, "_builtin", lambda: folder)
-    return folder
-
-
 def write_d4rl(path, arrays):
     with h5py.File(path, "w") as file:
         for name, array in arrays.items():
