@@ -18,7 +18,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from benchmarks import reports
-from experiments import attack, attack_sets, policies, report
+from experiments import attack, attack_sets, policies
 from experiments.attack_sets import PURPOSES
 from experiments.command_line import (
     CONFIG,
@@ -32,6 +32,7 @@ from experiments.configs.attack import get_config
 from experiments.folders import check_out, provenance
 from experiments.policies import Policies
 from experiments.settings import ConfigError
+from experiments.study_results import as_scores
 from rpex_jax import results, sweep
 from rpex_jax.envs import Env
 from rpex_jax.training.conditions import Attacked
@@ -124,7 +125,7 @@ def table(rows: list[dict]) -> str:
     lines = []
     for row in rows:
         summaries = [
-            results.summarise(report.as_scores(row["env"], row["returns"][name]))
+            results.summarise(as_scores(row["env"], row["returns"][name]))
             for name in CONDITIONS
         ]
         spreads = [f"{s.mean:.1f} ± {s.standard_error:.1f}" for s in summaries]

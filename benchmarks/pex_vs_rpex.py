@@ -28,9 +28,9 @@ from experiments.command_line import (
     refuse_arguments,
     run,
 )
-from experiments.comparison_report import cell as cell_text
-from experiments.comparison_results import read_curves
 from experiments.configs.rpex import table1
+from experiments.reports.comparison import cell as cell_text
+from experiments.reports.comparison_results import read_curves
 from experiments.settings import check_name
 from experiments.study_cost import estimate
 from rpex_jax import results

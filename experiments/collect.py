@@ -24,7 +24,7 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from experiments import folders, kinds, report, rollouts, settings, study_inputs
+from experiments import folders, kinds, rollouts, settings, study_inputs
 from experiments.command_line import (
     OUT,
     cache_compilations,
@@ -34,6 +34,7 @@ from experiments.command_line import (
 )
 from experiments.configs.collect import get_config
 from experiments.progress import progress_bar
+from experiments.study_results import as_scores
 from rpex_jax import checkpoints, results, sweep
 from rpex_jax.agents import sac
 from rpex_jax.agents.uniform import uniform
@@ -180,7 +181,7 @@ def record_training(
     }
     with progress_bar(f"SAC {env.name}", config.steps, "step") as bar:
         for now in training(config, env):
-            score = float(report.as_scores(env.name, now.mean_return))
+            score = float(as_scores(env.name, now.mean_return))
             bar.set_postfix(score=f"{score:.1f}")
             bar.update(now.step - bar.n)
             curve.append((now.step, now.mean_return, score))

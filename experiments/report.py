@@ -8,16 +8,12 @@ The page is one file: figures are in it, and nothing is loaded. The same figures
 
 from pathlib import Path
 
-from experiments import adversarial_report, comparison_report, folders
+from experiments import folders
 from experiments.command_line import run, the_folder
-from experiments.comparison_report import cell
-from experiments.comparison_results import Curve, read_curves
-from experiments.document import Table, to_html, to_markdown
+from experiments.reports import adversarial, comparison
+from experiments.reports.document import Table, to_html, to_markdown
 from experiments.settings import ConfigError
-from experiments.study_results import as_scores
 from rpex_jax import results
-
-__all__ = ["Curve", "as_scores", "cell", "read_curves", "write"]
 
 
 def main(argv: list[str]) -> None:
@@ -35,10 +31,10 @@ def write(folder: Path) -> str:
     saved = folder / "config.json"
     config = folders.read_json(saved) if saved.exists() else {}
     if not config or config.get("study"):
-        return adversarial_report.write(folder)
+        return adversarial.write(folder)
     if "sweep" not in config:
         raise ConfigError(f"{folder} is no sweep's folder; it must be one to report")
-    blocks, further = comparison_report.blocks(folder, config)
+    blocks, further = comparison.blocks(folder, config)
     results.write_atomically(folder / "report.md", to_markdown(blocks, folder))
     title = f"{config['env']}: {', '.join(config['sweep']['method'])}"
     page = to_html(title, [*blocks, *further])

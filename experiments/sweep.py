@@ -17,15 +17,7 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from experiments import (
-    dry_run,
-    folders,
-    interruption,
-    report,
-    settings,
-    sinks,
-    units,
-)
+from experiments import dry_run, folders, interruption, report, settings, sinks, units
 from experiments.command_line import (
     OUT,
     cache_compilations,

@@ -9,10 +9,10 @@ import statistics
 import numpy as np
 import pytest
 
-from experiments import adversarial_columns as columns
 from experiments import report
-from experiments.adversarial_report import DRAWN, PARTS
-from experiments.claims import CLAIMS, judge
+from experiments.reports import adversarial_columns as columns
+from experiments.reports.adversarial import DRAWN, PARTS
+from experiments.reports.claims import CLAIMS, judge
 from experiments.settings import ConfigError
 from experiments.study_results import curve, mean_q, read, sample
 from rpex_jax import results

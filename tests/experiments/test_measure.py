@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import comparison_report, measure, policies, report
+from experiments import measure, policies, report
 from experiments import measured as measured_runs
 from experiments import sweep as program
 from experiments.configs import collect
+from experiments.reports import comparison as comparison_report
 from experiments.settings import ConfigError
 from rpex_jax import checkpoints, sweep
 from rpex_jax.data.statistics import standardise

@@ -10,11 +10,11 @@ import pytest
 from scipy import stats
 
 from experiments import report
-from experiments.comparison_plots import COLOURS, lines_of
-from experiments.comparison_report import next_simpler
-from experiments.comparison_results import grid_points
 from experiments.configs.default import default_config
-from experiments.document import Bullets, Heading, Table, to_html, to_markdown
+from experiments.reports.comparison import next_simpler
+from experiments.reports.comparison_plots import COLOURS, lines_of
+from experiments.reports.comparison_results import grid_points
+from experiments.reports.document import Bullets, Heading, Table, to_html, to_markdown
 from rpex_jax import results
 from rpex_jax.data.scores import reference_scores
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import export, folders, report
+from experiments import export, folders
 from experiments import sweep as program
 from experiments.settings import ConfigError
+from experiments.study_results import as_scores
 from rpex_jax import checkpoints, results
 from tests.experiments.test_sinks import points_of
 from tests.experiments.tiny import tiny_config, write_data
@@ -106,7 +107,7 @@ def test_report_has_every_cell(hopper):
         assert len(cells) == 3
         for corruption, cell in zip(("clean", "action"), cells, strict=False):
             before, after = (
-                np.mean(report.as_scores("Hopper-v4", row["returns"]))
+                np.mean(as_scores("Hopper-v4", row["returns"]))
                 for phase in ("offline", "online")
                 for row in rows
                 if row["phase"] == phase

@@ -175,7 +175,7 @@ def test_a_sink_that_fails_costs_no_training(tmp_path, capsys):
 def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch):
     """Before the config is looked at; nothing is left behind."""
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
-    monkeypatch.delitem(sys.modules, "experiments.tensorboard_sink", raising=False)
+    monkeypatch.delitem(sys.modules, "experiments.sinks.tensorboard", raising=False)
     out = tmp_path / "out"
     with pytest.raises(ConfigError) as error:
         run_study(None, out, resume=False, sink_names=["tensorboard"])
@@ -242,9 +242,9 @@ def server(monkeypatch):
     module.setup = lambda: types.SimpleNamespace(settings=settings)
     monkeypatch.setitem(sys.modules, "wandb", module)
     monkeypatch.setitem(sys.modules, "wandb.errors", there.errors)
-    monkeypatch.delitem(sys.modules, "experiments.wandb_sink", raising=False)
+    monkeypatch.delitem(sys.modules, "experiments.sinks.wandb", raising=False)
     yield there
-    sys.modules.pop("experiments.wandb_sink", None)
+    sys.modules.pop("experiments.sinks.wandb", None)
 
 
 def test_wandb_goes_on_behind_what_it_has(server, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments import document
+from experiments.reports import document
 
 SIZE = (3.4, 2.7)  # of a panel, inches
 COLUMNS = 4  # of panels in a file

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import comparison_plots as plots
-from experiments import figures, folders, measured
-from experiments.comparison_results import (
+from experiments import folders, measured
+from experiments.reports import comparison_plots as plots
+from experiments.reports import figures
+from experiments.reports.comparison_results import (
     Curve,
     Progress,
     online_curves,
     pretraining_curves,
     progress,
 )
-from experiments.document import Block, Details, Figure, Heading, Table
+from experiments.reports.document import Block, Details, Figure, Heading, Table
 from rpex_jax import results
 from rpex_jax.comparison import (
     interquartile_mean,

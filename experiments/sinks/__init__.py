@@ -21,7 +21,7 @@ from urllib.parse import quote
 from absl import flags
 from tqdm import tqdm
 
-from experiments.comparison_results import further_axes
+from experiments.reports.comparison_results import further_axes
 from experiments.settings import ConfigError, check_name
 from experiments.study_results import as_scores
 from rpex_jax import sweep
@@ -69,7 +69,7 @@ def open_sinks(names: Iterable[str], out: Path) -> dict[str, Sink]:
     for name in names:
         check_name("--sink", name, tuple(SINKS))
         try:
-            module = importlib.import_module(f"experiments.{name}_sink")
+            module = importlib.import_module(f"experiments.sinks.{name}")
         except ImportError as error:
             raise ConfigError(
                 f"--sink is {name}, which needs pip install -e '.[{name}]' ({error})"

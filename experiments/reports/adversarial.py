@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import adversarial_columns as columns
-from experiments import adversarial_plots as plots
 from experiments import folders
-from experiments.claims import CLAIMS, judge, task_of
 from experiments.configs.adversarial.common import TASKS
-from experiments.document import (
+from experiments.reports import adversarial_columns as columns
+from experiments.reports import adversarial_plots as plots
+from experiments.reports.claims import CLAIMS, judge, task_of
+from experiments.reports.document import (
     Block,
     Bullets,
     Figure,

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from experiments.adversarial_columns import (
+from experiments.reports.adversarial_columns import (
     ADAPTIVE,
     ADVERSARIAL,
     BC,

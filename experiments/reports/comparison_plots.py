@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
-from experiments.comparison_results import Curve
+from experiments.reports.comparison_results import Curve
 from rpex_jax.comparison import interquartile_mean, stratified_bootstrap
 from rpex_jax.results import final_score, summarise
 
