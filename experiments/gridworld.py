@@ -30,6 +30,7 @@ from experiments.command_line import (
     run,
 )
 from experiments.configs.gridworld import get_config
+from experiments.gridworld_changes import changes
 from experiments.gridworld_data import fewest_moves, make_data
 from experiments.gridworld_plot import Panel, plot
 from experiments.settings import (
@@ -96,7 +97,7 @@ def main(argv: list[str]) -> None:
     data = make_data(grid, config)
     states, runs = train(grid, config, data)
     paths = find_paths(grid, config, states, runs, rules)
-    report = table(config, rules, paths)
+    report = f"{table(config, rules, paths)}\n\n{why(grid, states, runs, rules)}"
     print(report)
     out.mkdir(parents=True, exist_ok=True)
     content = {
@@ -164,6 +165,15 @@ def logits(state: OfflineState, run: RunConfig, rule: Rule, positions: Array) ->
     return discrete_iql.logits_of_all(
         state.agent, observations, run.agent, rule.inv_temperature, rule.kappa
     ) + rule.policy * discrete_iql.log_policy(state.agent, observations, run.agent)
+
+
+@jax.jit
+def logits_of_runs(
+    states: OfflineState, runs: RunConfig, rule: Rule, positions: Array
+) -> Array:
+    """`logits` of all data and seeds: [len(DATA), seeds, n, 8] at positions [n, 2]."""
+    of_seeds = jax.vmap(logits, (0, 0, None, None))
+    return jax.vmap(of_seeds, (0, 0, None, None))(states, runs, rule, positions)
 
 
 def find_paths(
@@ -258,6 +268,38 @@ def table(config: ConfigDict, rules: list[Rule], paths: Paths) -> str:
     )
 
 
+def why(grid: Grid, states: OfflineState, runs: RunConfig, rules: list[Rule]) -> str:
+    """What the correction changes at the grid's places, in Markdown."""
+    cells, goal = gridworld.centres(grid, " S"), gridworld.centres(grid, "G")[0]
+    of_cells = functools.partial(logits_of_runs, states, runs, positions=cells)
+    log_policy = of_cells(POLICY)
+    header = ["data", "lambda", "kappa", "moves changed", "pi of those taken"]
+    header += ["pi of those left", "progress lost"]
+    lines = []
+    for rule in filter(lambda rule: rule.kappa, rules):
+        both = of_cells(rule), of_cells(rule._replace(kappa=0.0))
+        for i, name in enumerate(DATA):
+            logits_of, plain = (x[i] for x in both)
+            found = changes(logits_of, plain, log_policy[i], cells, goal)
+            lines.append(
+                [
+                    name,
+                    f"{rule.inv_temperature:g}",
+                    f"{rule.kappa:g}",
+                    f"{found.share:.1%}",
+                    f"{found.taken:.3f}",
+                    f"{found.left:.3f}",
+                    f"{-found.progress:.2f}",
+                ]
+            )
+    return (
+        f"{results.markdown_table(header, lines)}\n\n"
+        "Of the most probable moves at all places, and where the correction changes "
+        "them: probabilities under IQL's policy of the move taken instead, and of the "
+        "one left; and how much less the former brings towards the goal, of at most 2."
+    )
+
+
 def spread(values: Any) -> str:
     """Mean and standard error."""
     of_seeds = results.summarise(values)
@@ -274,22 +316,21 @@ def panels_of(
 ) -> list[Panel]:
     """The figure's: clean and corrupted data, without and with the correction."""
     cells = gridworld.centres(grid, " S")
-
-    @jax.jit
-    def probabilities(rule):
-        of_runs = jax.vmap(jax.vmap(logits, (0, 0, None, None)), (0, 0, None, None))
-        return jax.nn.softmax(of_runs(states, runs, rule, cells)).mean(1)
-
     panels = []
     for i, name in enumerate(DATA):
         for kappa, title in ((0.0, "IQL"), (config.shown, "IQL + IPW")):
             rule = Rule(config.inv_temperatures[0], kappa)
             k = rules.index(rule)
-            of_cells = np.asarray(probabilities(rule)[i])
+            of_cells = jax.nn.softmax(logits_of_runs(states, runs, rule, cells)[i])
             positions = np.asarray(paths.positions[i, :, k])
             length = f"{spread(paths.length[i, :, k])} moves"
             panels.append(
-                Panel(f"{title}, {name}: {length}", cells, of_cells, positions)
+                Panel(
+                    f"{title}, {name}: {length}",
+                    cells,
+                    np.asarray(of_cells.mean(0)),
+                    positions,
+                )
             )
     return panels
 

@@ -8,6 +8,7 @@ import pytest
 from experiments import discrete_iql, gridworld, gridworld_data
 from experiments.configs.gridworld import get_config
 from experiments.gridworld import POLICY, Rule
+from experiments.gridworld_changes import changes
 from rpex_jax import sweep
 from rpex_jax.agents import iql
 from rpex_jax.agents.critics import apply_critics
@@ -141,6 +142,38 @@ def test_the_policy_learns_from_good_moves():
     # weights exp(3 A) of the two advantages, which differ by 1
     np.testing.assert_allclose(log_p[2] - log_p[5], 3.0, atol=0.3)
     np.testing.assert_allclose(jnp.exp(log_p[jnp.array([2, 5])]).sum(), 1, atol=0.05)
+
+
+def test_what_the_correction_changes():
+    """Two places west and south of the goal; at the first it takes another move."""
+    east, north = 0, 2
+    np.testing.assert_allclose(DIRECTIONS[[east, north]], [[1, 0], [0, 1]], atol=1e-9)
+    plain, corrected = np.zeros((1, 2, 8)), np.zeros((1, 2, 8))
+    plain[0, :, [east, north]] = np.eye(2)
+    corrected[0, :, north] = 1.0
+    policy = np.full((1, 2, 8), 0.05)
+    policy[0, 0, east] = 0.65
+    places = np.array([[0.5, 9.5], [9.5, 0.5]])
+    found = changes(corrected, plain, np.log(policy), places, np.array([9.5, 9.5]))
+    np.testing.assert_allclose(found, [0.5, 0.05, 0.65, -1.0])
+    same = changes(plain, plain, np.log(policy), places, np.array([9.5, 9.5]))
+    assert same.share == 0 and np.isnan(same.taken)
+
+
+def test_the_second_table_has_every_correction(learned):
+    """Its shares are those of the moves at 99 places of two seeds."""
+    _, _, states, runs, rules, _ = learned
+    lines = gridworld.why(GRIDS["open"], states, runs, rules).splitlines()[2:6]
+    cells = jnp.asarray(centres(GRIDS["open"], " S"))
+    moves = [
+        gridworld.logits_of_runs(states, runs, Rule(0.3, kappa), cells).argmax(-1)
+        for kappa in (0.0, 0.1)
+    ]
+    shares = (moves[0] != moves[1]).mean((1, 2))
+    for line, name, share in zip(
+        lines[2:], ("clean", "corrupted"), shares, strict=True
+    ):
+        assert line.startswith(f"| {name} | 0.3 | 0.1 | {share:.1%} | 0.")
 
 
 def test_what_is_printed_and_drawn(learned, tmp_path):
