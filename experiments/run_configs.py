@@ -4,10 +4,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments import study_inputs
 from experiments.corruptions import corruption_of
 from experiments.perturbations import perturbation
 from experiments.study import Run
-from experiments.study_inputs import make_env
 from rpex_jax.agents import CONFIGS
 from rpex_jax.attacks.corruption import corruption
 from rpex_jax.behavior_transfer import BTConfig
@@ -91,7 +91,7 @@ def jsrl_config(config: ConfigDict, learner: Any) -> JSRLConfig:
     }[jsrl.schedule]
     return JSRLConfig(
         learner,
-        horizon=jsrl.horizon or float(make_env(config).time_limit),
+        horizon=jsrl.horizon or float(study_inputs.make_env(config).time_limit),
         tolerance=jsrl.tolerance,
         window=jsrl.window,
         **numbers,

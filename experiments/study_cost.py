@@ -7,7 +7,7 @@ second. Episodes of evaluations count as of full length.
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -102,11 +102,7 @@ class Sample(NamedTuple):
 
     start: Callable[[], Any]
     chunk: Callable[[Any], tuple[Any, Any]]  # takes the state over; gives metrics too
-
-    @property
-    def num_bytes(self) -> int:
-        """Of the states; nothing is computed."""
-        return waves.num_bytes(jax.eval_shape(self.start))
+    num_bytes: int  # of the states; to know them, nothing was compiled
 
 
 def offline_sample(
@@ -116,9 +112,14 @@ def offline_sample(
     program = programs.offline_program(members[0])._replace(chunk=num_updates)
     phase = programs.offline_phase(program, env, num_episodes=1)
     runs = sweep.stack([run_configs.offline_run(run) for run in members])
-    return Sample(
-        lambda: phase.start(runs, data), lambda state: phase.chunk(state, runs, data)
-    )
+
+    def start():
+        return phase.start(runs, data)
+
+    def chunk(state):
+        return phase.chunk(state, runs, data)
+
+    return Sample(start, chunk, waves.num_bytes(jax.eval_shape(start)))
 
 
 def online_sample(
@@ -131,17 +132,26 @@ def online_sample(
     program = programs.online_program(members[0])._replace(
         warmup=num_steps, chunk=num_steps, prefill=0.0, curriculum_episodes=0
     )
-    pretrained, frozen = offline_sample(env, members, data).start(), None
-    if program.method.expands:
-        of_run = partial(repeated, num_policies=program.num_policies)
-        frozen = jax.vmap(of_run)(pretrained.agent.actor)
     phase = programs.online_phase(program, env, num_rows=0, num_episodes=1)
     runs = sweep.stack([run_configs.online_run(run) for run in members])
+    pretrain = offline_sample(env, members, data).start
+    pretrained = cache(pretrain)
 
-    return Sample(
-        lambda: phase.start(pretrained, runs, data, frozen),
-        lambda state: phase.chunk(state, pretrained.statistics, runs, data),
-    )
+    def start_from(states):
+        frozen = None
+        if program.method.expands:
+            of_run = partial(repeated, num_policies=program.num_policies)
+            frozen = jax.vmap(of_run)(states.agent.actor)
+        return phase.start(states, runs, data, frozen)
+
+    def start():
+        return start_from(pretrained())
+
+    def chunk(state):
+        return phase.chunk(state, pretrained().statistics, runs, data)
+
+    shapes = jax.eval_shape(lambda: start_from(pretrain()))
+    return Sample(start, chunk, waves.num_bytes(shapes))
 
 
 def offline_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:

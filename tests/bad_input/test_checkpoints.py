@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import data_attacks, folders, policies, study
+from experiments import data_attacks, folders, policies, study_inputs
 from experiments.configs import collect
 from experiments.settings import ConfigError
 from rpex_jax import checkpoints
@@ -140,7 +140,9 @@ def finished(tmp_path_factory):
         return likes[folder.name]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "make_env", lambda config: diagnostic.target_reward())
+        patch.setattr(
+            study_inputs, "make_env", lambda config: diagnostic.target_reward()
+        )
         with patch.context() as shapes:
             shapes.setattr(checkpoints, "restore", remember)
             shapes.setattr(checkpoints, "latest", lambda folder: 2)
@@ -260,7 +262,7 @@ def test_an_environment_of_other_widths(out, monkeypatch):
     """As if env were edited in the config."""
     env = diagnostic.target_reward()
     wide = env._replace(spec=env.spec._replace(observation_dim=9))
-    monkeypatch.setattr(study, "make_env", lambda config: wide)
+    monkeypatch.setattr(study_inputs, "make_env", lambda config: wide)
     assert_says(loading(out), Says("offline-0/2", "1", "it must have"))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from experiments import report, study, sweep
+from experiments import report, study_inputs, sweep
 from experiments.configs.default import default_config
 from tests import diagnostic
 
@@ -59,7 +59,9 @@ def small_world() -> Iterator[None]:
     Physics and plots are not the point; the host's is in no compilation cache.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "make_env", lambda config: diagnostic.target_reward())
+        patch.setattr(
+            study_inputs, "make_env", lambda config: diagnostic.target_reward()
+        )
         patch.setattr(report, "write", lambda folder: "")
         yield
 
