@@ -51,3 +51,20 @@ def test_functions_that_are_named_exist(page):
     for name in ours:
         if name not in settings and not name.endswith(".py"):
             pkgutil.resolve_name(f"rpex_jax.{name}")
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted(
+        str(path.relative_to(ROOT))
+        for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    ),
+)
+def test_what_is_named_in_full_exists(page):
+    """`rpex_jax.data.scores.REFERENCE_SCORES`, `experiments/units.py` and the like."""
+    text = (ROOT / page).read_text()
+    folders = "rpex_jax|experiments|benchmarks"
+    for name in set(re.findall(rf"\b(?:{folders})(?:\.\w+)+", text)):
+        pkgutil.resolve_name(name)
+    for name in set(re.findall(rf"\b(?:{folders}|tests)/[\w/]+\.\w+", text)):
+        assert (ROOT / name).exists(), name
