@@ -31,6 +31,7 @@ from experiments.command_line import (
 from experiments.configs.rpex import table1
 from experiments.reports.comparison import cell as cell_text
 from experiments.reports.comparison_results import read_curves
+from experiments.reports.document import sentence
 from experiments.settings import check_name
 from experiments.study_cost import estimate
 from rpex_jax import results
@@ -137,7 +138,7 @@ def report_of(out: Path) -> str:
             rows.append(["", "paper", *paper_row(paper)])
     note = "; ".join(sorted(filter(None, notes)))
     return (
-        f"{note.capitalize()}{'.' if note else ''}\n\n"
+        f"{sentence(note)}\n\n"
         f"{results.markdown_table(header, rows)}\n\n{verdicts(cells)}\n"
     )
 

@@ -22,6 +22,7 @@ from experiments.reports.document import (
     Figure,
     Heading,
     Table,
+    sentence,
     to_html,
     to_markdown,
 )
@@ -174,7 +175,7 @@ def budget(study: Study) -> str:
     offline, online = config["offline"], config["online"]
     base = config["sweep"]["base"][0]
     width = config["agent"][base]["hidden_dims"][0]
-    note = f" {config['note'].capitalize()}." if config["note"] else ""
+    note = f" {sentence(config['note'])}" if config["note"] else ""
     return (
         f"{study.env} from {config['data']['source']}: {base}, width {width}, "
         f"{offline['steps']:,} offline updates in batches of {offline['batch_size']}, "

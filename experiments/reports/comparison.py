@@ -17,7 +17,14 @@ from experiments.reports.comparison_results import (
     pretraining_curves,
     progress,
 )
-from experiments.reports.document import Block, Details, Figure, Heading, Table
+from experiments.reports.document import (
+    Block,
+    Details,
+    Figure,
+    Heading,
+    Table,
+    sentence,
+)
 from rpex_jax import results
 from rpex_jax.comparison import (
     interquartile_mean,
@@ -80,11 +87,11 @@ def blocks(folder: Path, config: dict) -> tuple[list[Block], list[Block]]:
 
 def introduction(config: dict, done: Progress, unit: str) -> list[Block]:
     """What was compared, with which budget, and how much of it is done."""
-    note = config["note"].capitalize()
+    note = config["note"]
     seeds, episodes = len(config["sweep"]["seed"]), config["evaluation"]["episodes"]
     text = [Heading(f"{config['env']} from {config['data']['source']}", level=1)]
     if note:
-        text.append(f"{note}.")
+        text.append(sentence(note))
     if done.finished < done.expected:
         text.append(
             f"**Not finished:** {done.finished} of {done.expected} online runs are at "

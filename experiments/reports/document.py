@@ -53,6 +53,11 @@ class Details(NamedTuple):
 Block = str | Heading | Bullets | Table | Figure | Details  # a str is a paragraph
 
 
+def sentence(text: str) -> str:
+    """With a capital and a full stop; all other letters stay, and so does nothing."""
+    return text and f"{text[0].upper()}{text[1:]}."
+
+
 def to_markdown(blocks: Iterable[Block], folder: Path) -> str:
     """Markdown that lies in `folder`; without what is shown on demand."""
     texts = []

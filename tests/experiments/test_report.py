@@ -40,7 +40,7 @@ def returns(mean: float) -> list[float]:
 
 def make_config(**sweep) -> dict:
     config = default_config()
-    config.note = "a study of seconds"
+    config.note = "a study of RIQL in seconds"
     config.env = ENV
     config.sweep.base = ("iql",)
     config.sweep.method = METHODS
@@ -239,6 +239,7 @@ def test_figures_are_files_too(finished):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     text = (finished[0] / "report.md").read_text()
+    assert "\n\nA study of RIQL in seconds.\n\n" in text
     for file in re.findall(r"!\[.*\]\((.*)\)", text):
         assert (finished[0] / file).exists()
 
