@@ -357,26 +357,6 @@ def test_chunks_of_any_length_give_the_same_state(name, config, chunks):
     chex.assert_trees_all_close(whole, parts, **REASSOCIATED)
 
 
-def test_runs_of_a_batch_equal_runs_alone():
-    """Two policy sets with other seeds, kappas and damage, together and alone."""
-    agent = policy_set(AGENTS["iql"])
-    runs = [
-        make_run(3, ExpansionConfig(IQL, kappa=0.0)),
-        make_run(4, ExpansionConfig(IQL, kappa=0.3), online_elements=("reward",)),
-    ]
-    start, chunk = program(agent, PAID, 3, 1, 4)
-    stacked = sweep.stack(runs)
-    together, metrics = jax.jit(jax.vmap(chunk, in_axes=(0, None, 0, None)))(
-        jax.jit(jax.vmap(start))(stacked), STATISTICS, stacked, REAL
-    )
-    for i, run in enumerate(runs):
-        alone = train(agent, PAID, run, (3,), data=REAL)
-        chex.assert_trees_all_close(
-            sweep.take((together, metrics), i), alone, **REASSOCIATED
-        )
-    assert (together.buffer.data.actions[0] != together.buffer.data.actions[1]).any()
-
-
 def test_seeds_differ_in_resets_actions_and_damage():
     """Two seeds meet other episodes, act otherwise and are damaged otherwise."""
     run = [make_run(seed, agent=IQL) for seed in (0, 1)]
