@@ -14,7 +14,14 @@ from experiments.configs.default import default_config
 from experiments.reports.comparison import next_simpler
 from experiments.reports.comparison_plots import COLOURS, lines_of
 from experiments.reports.comparison_results import grid_points
-from experiments.reports.document import Bullets, Heading, Table, to_html, to_markdown
+from experiments.reports.document import (
+    Bullets,
+    Heading,
+    Table,
+    sentence,
+    to_html,
+    to_markdown,
+)
 from rpex_jax import results
 from rpex_jax.data.scores import reference_scores
 
@@ -40,7 +47,7 @@ def returns(mean: float) -> list[float]:
 
 def make_config(**sweep) -> dict:
     config = default_config()
-    config.note = "a study of RIQL in seconds"
+    config.note = "a study of seconds"
     config.env = ENV
     config.sweep.base = ("iql",)
     config.sweep.method = METHODS
@@ -239,9 +246,15 @@ def test_figures_are_files_too(finished):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     text = (finished[0] / "report.md").read_text()
-    assert "\n\nA study of RIQL in seconds.\n\n" in text
     for file in re.findall(r"!\[.*\]\((.*)\)", text):
         assert (finished[0] / file).exists()
+
+
+def test_a_note_is_a_sentence_with_its_own_capitals():
+    assert sentence("few updates, RIQL's critics as IQL's") == (
+        "Few updates, RIQL's critics as IQL's."
+    )
+    assert sentence("") == ""
 
 
 def test_markdown_and_page_come_from_the_same_blocks(tmp_path):
