@@ -321,16 +321,12 @@ def panels_of(
         for kappa, title in ((0.0, "IQL"), (config.shown, "IQL + IPW")):
             rule = Rule(config.inv_temperatures[0], kappa)
             k = rules.index(rule)
-            of_cells = jax.nn.softmax(logits_of_runs(states, runs, rule, cells)[i])
+            logits_of = logits_of_runs(states, runs, rule, cells)[i]
+            of_cells = np.asarray(jax.nn.softmax(logits_of).mean(0))
             positions = np.asarray(paths.positions[i, :, k])
             length = f"{spread(paths.length[i, :, k])} moves"
             panels.append(
-                Panel(
-                    f"{title}, {name}: {length}",
-                    cells,
-                    np.asarray(of_cells.mean(0)),
-                    positions,
-                )
+                Panel(f"{title}, {name}: {length}", cells, of_cells, positions)
             )
     return panels
 
