@@ -14,7 +14,6 @@ is run again in fresh episodes, the same for all.
 """
 
 import itertools
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from experiments.policies import Policies
 from rpex_jax import results, sweep
 from rpex_jax.attacks import differential_evolution
 from rpex_jax.data.statistics import standardise
+from rpex_jax.devices import num_cores
 from rpex_jax.envs import Env
 from rpex_jax.training.attack import mean_returns
 from rpex_jax.training.run import stream
@@ -73,7 +73,7 @@ def measure(
 ) -> list[dict]:
     """A row for each search against the first run of a group."""
     problem = make_problem(env, group)
-    width, cores = env.spec.action_dim, len(os.sched_getaffinity(0))
+    width, cores = env.spec.action_dim, num_cores()
     per_coordinate = -(-config.population_size // width)  # SciPy's unit
     settings = attack_sets.settings(config).replace(
         population_size=per_coordinate * width

@@ -41,6 +41,7 @@ class Point(NamedTuple):
     runs: int
     critics: int
     width: int
+    devices: int = 1
 
 
 def timed_programs() -> list[str]:
@@ -79,7 +80,8 @@ def sample_of(point: Point, env: Env, data: OfflineData, num_updates: int) -> Sa
     """A chunk of so many updates of every run; online as many steps."""
     offline = PROGRAMS[point.program].phase == "offline"
     make = study_cost.offline_sample if offline else study_cost.online_sample
-    return make(env, work_of(point, env).members, data, num_updates)
+    members = work_of(point, env).members
+    return make(env, members, data, num_updates, point.devices)
 
 
 def training(

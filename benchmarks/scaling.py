@@ -1,4 +1,4 @@
-"""Cost of an update against runs side by side, size of the ensemble and width.
+"""Cost of an update against runs side by side, ensemble, width and devices.
 
     python -m benchmarks.scaling --out=benchmarks/results/scaling
 
@@ -7,7 +7,8 @@ online, Hopper in MuJoCo's C library with an update a step. The programs of an a
 timed in turn, round after round. Machines are noisy: quote what is relative, the median
 over rounds of a program's cost over that of the axis' first in the same round.
 
-It ends with what the whole of Table 1 would take at these rates. All on one device.
+It ends with what the whole of Table 1 would take at these rates. All is on one device,
+on a CPU a thread pool of all cores, but for the axis of devices.
 """
 
 import sys
@@ -43,6 +44,9 @@ _CRITICS = flags.DEFINE_list("critics", ["2", "5", "10", "20"], "Of RIQL's ensem
 _WIDTHS = flags.DEFINE_list(
     "widths", ["64", "128", "256", "512", "1024"], "Of both hidden layers."
 )
+_DEVICES = flags.DEFINE_list(
+    "devices", [], "That share 16 runs, on a CPU a core each; empty: one, and all."
+)
 _SECONDS = flags.DEFINE_float(
     "seconds", 120.0, "An axis: no round begins after so many; there are two.", 0.0
 )
@@ -61,10 +65,11 @@ def main(argv: list[str]) -> None:
     programs = timed_programs()
     lists = (_RUNS, _CRITICS, _WIDTHS)
     runs, critics, widths = (numbers(f"--{x.name}", x.value) for x in lists)
+    devices = devices_of(_DEVICES.value)
     cache_compilations()
     made_with = provenance("benchmarks.scaling")
     rows = []
-    for axis, points in axes_of(programs, runs, critics, widths):
+    for axis, points in axes_of(programs, runs, critics, widths, devices):
         print(f"{points[0].program} by {axis}", file=sys.stderr)
         rows += [{"axis": axis} | row for row in measure(points, _SECONDS.value)]
     reports.write(made_with, f"{report(rows)}\n\n{study_hours(rows)}", rows)
@@ -85,8 +90,25 @@ def numbers(flag: str, texts: list[str]) -> list[int]:
     return sorted(set(map(int, texts)))
 
 
+def devices_of(texts: list[str]) -> list[int]:
+    """As `numbers`; of none, one and all that there are.
+
+    Raises:
+      ConfigError: more than there are.
+    """
+    there = jax.local_device_count()
+    devices = numbers("--devices", texts or ["1", f"{there}"])
+    if devices[-1] > there:
+        raise ConfigError(f"--devices is {','.join(texts)}; this machine has {there}")
+    return devices
+
+
 def axes_of(
-    programs: list[str], runs: list[int], critics: list[int], widths: list[int]
+    programs: list[str],
+    runs: list[int],
+    critics: list[int],
+    widths: list[int],
+    devices: list[int],
 ) -> list[tuple[str, list[Point]]]:
     """The axes by name; in each but the first, as many runs as fill the device."""
     few = 1 if jax.default_backend() == "cpu" else 16
@@ -98,6 +120,8 @@ def axes_of(
             axes.append(("critics", [Point(name, few, k, 256) for k in critics]))
         if PROGRAMS[name].phase == "offline":
             axes.append(("width", [Point(name, few, own, w) for w in widths]))
+        if len(devices) > 1:
+            axes.append(("devices", [Point(name, 16, own, 256, n) for n in devices]))
     return axes
 
 
@@ -167,6 +191,7 @@ def report(rows: list[dict]) -> str:
         "runs",
         "critics",
         "width",
+        "devices",
         "updates/s",
         "ms, an update of one",
     ]
@@ -203,7 +228,7 @@ def rates(rows: list[dict]) -> dict[str, float]:
     """
     found: dict[str, tuple[float, float]] = {}
     for row in rows:
-        if row["axis"] == "runs":
+        if row["axis"] in ("runs", "devices"):
             flops = 1e9 * row["gflop_per_update"]
             phase = PROGRAMS[row["program"]].phase
             one = (flops, flops / row["best_s"])

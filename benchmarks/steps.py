@@ -4,7 +4,6 @@ The yardstick of the host engine is `mujoco.rollout` alone with the same batch a
 threads.
 """
 
-import os
 import time
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ import numpy as np
 from benchmarks.timing import best_times
 from experiments.study_cost import random_steps
 from rpex_jax import envs, results
+from rpex_jax.devices import num_cores
 from rpex_jax.envs import tasks
 
 NAMES = ("Hopper-v5", "HalfCheetah-v5")
@@ -59,7 +59,7 @@ def raw_rollout(name: str, count: int, num_steps: int) -> Callable[[], None]:
     """One `mujoco.rollout` call a control step."""
     task = tasks.TASKS[name]
     model = tasks.load_model(task)
-    threads = len(os.sched_getaffinity(0))
+    threads = num_cores()
     pool = mujoco.rollout.Rollout(nthread=threads)
     data = [mujoco.MjData(model) for _ in range(threads)]
     start = np.zeros((count, 1 + model.nq + model.nv))

@@ -13,6 +13,7 @@ from experiments.programs import OfflineProgram, OnlineProgram, pretraining_key
 from experiments.study import Run
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
+from rpex_jax.devices import share
 from rpex_jax.envs import Env
 from rpex_jax.methods import METHODS, online_agent
 from rpex_jax.training.conditions import Attacked
@@ -109,11 +110,12 @@ def offline_group(
     def compiled(mesh: Mesh) -> Program:
         num_episodes = members[0].config.evaluation.episodes
         phase = programs.offline_phase(program, env, num_episodes, mesh)
+        of_all = share(data, mesh)
         return Program(
-            start=lambda runs: phase.start(runs, data),
-            chunk=lambda state, runs: phase.chunk(state, runs, data),
+            start=lambda runs: phase.start(runs, of_all),
+            chunk=lambda state, runs: phase.chunk(state, runs, of_all),
             evaluate=lambda state, runs: {"returns": phase.evaluate(state, runs)},
-            lower=lambda state, runs: phase.chunk.lower(state, runs, data),
+            lower=lambda state, runs: phase.chunk.lower(state, runs, of_all),
         )
 
     labels = [
@@ -156,16 +158,17 @@ def online_group(
         num_rows = len(data.transitions.rewards)
         phase = programs.online_phase(program, env, num_rows, num_episodes, mesh)
         evaluate = conditions.make_evaluate(agent, env, members, mesh)
+        of_all = share(data, mesh)
         return Program(
-            start=lambda of: phase.start(of.pretrained, of.runs, data, of.frozen),
+            start=lambda of: phase.start(of.pretrained, of.runs, of_all, of.frozen),
             chunk=lambda state, of: phase.chunk(
-                state, of.pretrained.statistics, of.runs, data
+                state, of.pretrained.statistics, of.runs, of_all
             ),
             evaluate=lambda state, of: evaluate(
                 state.agent, of.pretrained.statistics, of.runs, state.step, of.attacked
             ),
             lower=lambda state, of: phase.chunk.lower(
-                state, of.pretrained.statistics, of.runs, data
+                state, of.pretrained.statistics, of.runs, of_all
             ),
         )
 

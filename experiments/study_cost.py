@@ -23,6 +23,7 @@ from experiments.study import Run
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.data.dataset import Dataset
+from rpex_jax.devices import fill, run_mesh, share, spread
 from rpex_jax.envs import Env
 from rpex_jax.methods import online_agent
 from rpex_jax.training.offline import OfflineData, put_on_device
@@ -106,12 +107,18 @@ class Sample(NamedTuple):
 
 
 def offline_sample(
-    env: Env, members: list[Run], data: OfflineData, num_updates: int = CHUNK
+    env: Env,
+    members: list[Run],
+    data: OfflineData,
+    num_updates: int = CHUNK,
+    num_devices: int | None = None,
 ) -> Sample:
-    """Of pretraining these runs."""
+    """Of pretraining these runs, on so many devices; None is as the study would."""
     program = programs.offline_program(members[0])._replace(chunk=num_updates)
-    phase = programs.offline_phase(program, env, num_episodes=1)
+    mesh = run_mesh(len(members), num_devices)
+    phase = programs.offline_phase(program, env, num_episodes=1, mesh=mesh)
     runs = sweep.stack([run_configs.offline_run(run) for run in members])
+    runs, data = spread(fill(runs, mesh.size), mesh), share(data, mesh)
 
     def start():
         return phase.start(runs, data)
@@ -123,18 +130,25 @@ def offline_sample(
 
 
 def online_sample(
-    env: Env, members: list[Run], data: OfflineData, num_steps: int = CHUNK
+    env: Env,
+    members: list[Run],
+    data: OfflineData,
+    num_steps: int = CHUNK,
+    num_devices: int | None = None,
 ) -> Sample:
     """Of the online phase of these runs, from agents that have learned nothing.
 
-    A chunk has so many steps with their updates, after as many without.
+    A chunk has so many steps with their updates, after as many without. Devices are as
+    in `offline_sample`.
     """
     program = programs.online_program(members[0])._replace(
         warmup=num_steps, chunk=num_steps, prefill=0.0, curriculum_episodes=0
     )
-    phase = programs.online_phase(program, env, num_rows=0, num_episodes=1)
+    mesh = run_mesh(len(members), num_devices)
+    phase = programs.online_phase(program, env, num_rows=0, num_episodes=1, mesh=mesh)
     runs = sweep.stack([run_configs.online_run(run) for run in members])
-    pretrain = offline_sample(env, members, data).start
+    runs, data = spread(fill(runs, mesh.size), mesh), share(data, mesh)
+    pretrain = offline_sample(env, members, data, num_devices=num_devices).start
     pretrained = cache(pretrain)
 
     def start_from(states):

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from experiments.groups import Group
-from rpex_jax.devices import cut, fill, run_mesh
+from rpex_jax.devices import cut, fill, run_mesh, spread
 
 SURE = 4  # times the states and inputs is more than any of our programs takes
 SHARE = 0.9  # of the memory; the rest is left to evaluations and to fragments
@@ -32,7 +32,9 @@ class Waves:
         mesh = run_mesh(min(size, self._count))
         self._size = -(-size // mesh.size) * mesh.size
         self._program = group.program(mesh)
-        self._inputs = [fill(part, self._size) for part in self._split(group.inputs)]
+        self._inputs = [
+            spread(fill(part, self._size), mesh) for part in self._split(group.inputs)
+        ]
         self._states = [None] * len(self._inputs)
 
     def start(self) -> None:

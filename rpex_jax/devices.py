@@ -4,24 +4,48 @@ Runs never look at each other, so no device waits for another: a program with a 
 the program of one device, and it holds no collectives.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 T = TypeVar("T")
 AXIS = "run"
 
 
-def run_mesh(num_runs: int) -> Mesh:
-    """As few local devices as make the largest share of runs as small as all would."""
-    devices = jax.local_devices()
+def num_cores() -> int:
+    """Of this machine, or what a job scheduler has left us of it."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def run_mesh(num_runs: int, num_devices: int | None = None) -> Mesh:
+    """As few local devices as make the largest share of runs as small as all would.
+
+    Args:
+      num_runs: of the group.
+      num_devices: the first so many take part; None is all.
+    """
+    devices = jax.local_devices()[:num_devices]
     share = -(-num_runs // len(devices))
     return Mesh(np.array(devices[: -(-num_runs // share)]), (AXIS,))
+
+
+def share(tree: T, mesh: Mesh) -> T:
+    """What all runs read, on every device of the mesh: no call has to copy it there."""
+    return tree if mesh.size == 1 else jax.device_put(tree, NamedSharding(mesh, P()))
+
+
+def spread(tree: T, mesh: Mesh) -> T:
+    """Of [runs, ...], a multiple of the devices, each device has its own, no others."""
+    axis = NamedSharding(mesh, P(AXIS))
+    return tree if mesh.size == 1 else jax.device_put(tree, axis)
 
 
 def fill(tree: T, multiple: int) -> T:

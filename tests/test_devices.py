@@ -57,8 +57,7 @@ def test_one_device_takes_the_plain_program():
 def on_eight(*arguments):
     """The tiny study in a process with so many devices."""
     environment = os.environ | {
-        "XLA_FLAGS": os.environ["XLA_FLAGS"]
-        + " --xla_force_host_platform_device_count=8",
+        "JAX_NUM_CPU_DEVICES": "8",
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
     }
     done = subprocess.run(
@@ -77,9 +76,23 @@ def rows_of(out):
     return [{k: v for k, v in r.items() if not k.startswith("wall/")} for r in rows]
 
 
+def in_a_process(code, environment):
+    """What it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 SHARES = """
 import jax, jax.numpy as jnp
-from rpex_jax.devices import compile_for, cut, fill, run_mesh
+from rpex_jax.devices import compile_for, cut, fill, run_mesh, share, spread
 
 mesh = run_mesh(13)
 chunk = compile_for(mesh, lambda x, y: (jnp.cumsum(x, 1) + y, x), (0, None), (0,))
@@ -89,15 +102,41 @@ assert mesh.size == 7 and "f32[2,2]" in text and "all-" not in text, text
 states, _ = chunk(chunk(states, 1.0)[0], 1.0)
 expected = jnp.cumsum(jnp.cumsum(jnp.arange(26.0).reshape(13, 2), 1) + 1, 1) + 1
 assert (cut(states, 13) == expected).all()
+
+# before any call, each device has its own runs, and all of what is shared
+parts = spread(fill(jnp.arange(13), mesh.size), mesh).addressable_shards
+assert [part.data.tolist() for part in parts[:2]] == [[0, 1], [2, 3]]
+parts = share(jnp.arange(3), mesh).addressable_shards
+assert [part.data.tolist() for part in parts] == [[0, 1, 2]] * 7
 """
 
 
 def test_each_device_has_its_share():
     """13 runs on seven of eight devices, two on each; they come back as they went."""
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    subprocess.run(
-        [sys.executable, "-c", SHARES], cwd=ROOT, env=environment, check=True
-    )
+    in_a_process(SHARES, os.environ | {"JAX_NUM_CPU_DEVICES": "8"})
+
+
+CORES = """
+import jax
+from experiments.command_line import use_cores
+
+use_cores(3)
+print(jax.local_device_count())
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "devices"),
+    [
+        ({}, "3"),
+        ({"JAX_NUM_CPU_DEVICES": "2"}, "2"),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}, "1"),
+    ],
+)
+def test_a_cpu_is_a_device_a_core_unless_the_user_chose(chosen, devices):
+    unset = {"JAX_NUM_CPU_DEVICES", "XLA_FLAGS"}
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    assert in_a_process(CORES, kept | chosen) == devices
 
 
 @pytest.mark.parametrize(

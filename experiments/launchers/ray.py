@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.command_line import use_cores
 from experiments.progress import progress_bar
 from experiments.settings import ConfigError
 from experiments.units import Unit
@@ -34,7 +35,7 @@ class Ray:
             ) from error
         self._options = {"max_retries": RETRIES} | resources
         try:
-            self._task = ray.remote(**self._options)(run_unit)
+            self._task = ray.remote(**self._options)(_run)
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"--resources is {resources}: {' '.join(str(error).split())}"
@@ -57,3 +58,12 @@ class Ray:
 
     def describe(self, out: Path, units: list[Unit]) -> str:
         return f"tasks of Ray, each with {self._options}"
+
+
+def _run(out: Path, unit: Unit) -> None:
+    """In a worker, which sees all cores and has but some."""
+    import ray
+
+    own = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
+    use_cores(max(1, int(own)))
+    run_unit(out, unit)

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.command_line import use_cores
 from experiments.progress import progress_bar
 from experiments.settings import ConfigError
 from experiments.units import Unit
 from experiments.worker import run_unit
+from rpex_jax.devices import num_cores
 
 PATIENCE = 10.0  # seconds between looks at the jobs
 DAY = 24 * 60  # minutes that a job gets if the user does not say
@@ -53,6 +55,7 @@ class Slurm:
             """Queued again as it is, since a unit finds its own checkpoints."""
 
             def __call__(self, out: Path, unit: Unit) -> None:
+                use_cores(num_cores())
                 run_unit(out, unit)
 
         try:

@@ -6,7 +6,6 @@ tasks. This one is MuJoCo's C library on the host; `mjx` has the compiled ones.
 
 import contextlib
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import mujoco
 import mujoco.rollout
 import numpy as np
 
+from rpex_jax.devices import num_cores
 from rpex_jax.types import Array
 
 
@@ -176,7 +176,7 @@ def _stepper(model: mujoco.MjModel, frame_skip: int, read: Read) -> _Advance:
 
     @functools.cache  # on first use: making an engine costs nothing
     def workers() -> list[mujoco.MjData]:
-        return [mujoco.MjData(model) for _ in range(_threads())]
+        return [mujoco.MjData(model) for _ in range(num_cores())]
 
     def advance(before: np.ndarray, control: np.ndarray):
         cold = np.zeros((len(before), model.nv))
@@ -200,21 +200,15 @@ def _stepper(model: mujoco.MjModel, frame_skip: int, read: Read) -> _Advance:
     return advance
 
 
-def _threads() -> int:
-    if hasattr(os, "sched_getaffinity"):  # what a job scheduler left us
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
-
-
 # The threads that all engines of a process share, started on first use.
 @functools.cache
 def _pool() -> mujoco.rollout.Rollout:
-    return mujoco.rollout.Rollout(nthread=_threads())
+    return mujoco.rollout.Rollout(nthread=num_cores())
 
 
 @functools.cache
 def _executor() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_threads())
+    return ThreadPoolExecutor(num_cores())
 
 
 @contextlib.contextmanager

@@ -25,13 +25,26 @@ def test_runs_are_cheapest_where_their_cost_is_flat(costs, expected):
 
 
 def test_axes_hold_what_was_asked_for():
-    axes = scaling.axes_of(["iql", "riql", "pex"], [1, 4], [2, 20], [64])
+    axes = scaling.axes_of(["iql", "riql", "pex"], [1, 4], [2, 20], [64], [1])
     assert [(axis, points[0].program) for axis, points in axes] == [
         *(("runs", "iql"), ("width", "iql")),
         *(("runs", "riql"), ("critics", "riql"), ("width", "riql")),
         ("runs", "pex"),
     ]
     assert axes[3][1] == [Point("riql", 1, 2, 256), Point("riql", 1, 20, 256)]
+    (_, (axis, points)) = scaling.axes_of(["pex"], [1], [2], [64], [1, 2])
+    assert axis == "devices"
+    assert points == [Point("pex", 16, 2, 256, n) for n in (1, 2)]
+
+
+def test_devices_are_those_that_there_are(monkeypatch):
+    monkeypatch.setattr(scaling.jax, "local_device_count", lambda: 8)
+    assert scaling.devices_of([]) == [1, 8]
+    assert scaling.devices_of(["4", "2"]) == [2, 4]
+    with pytest.raises(ConfigError, match="--devices is 1,16; this machine has 8"):
+        scaling.devices_of(["1", "16"])
+    monkeypatch.setattr(scaling.jax, "local_device_count", lambda: 1)
+    assert scaling.devices_of([]) == [1]
 
 
 @pytest.mark.parametrize("texts", [["0"], ["4", "x"], ["-1"], []])
@@ -56,7 +69,7 @@ def test_rows_of_two_programs(tmp_path, monkeypatch):
     assert rows[0]["share_of_matmul"] == pytest.approx(flops / 2 / peak)
     assert scaling.rates(rows) == dict.fromkeys(("offline", "online"), flops / 1.0)
     text = scaling.report(rows)
-    assert "| iql | 3 | 2 | 8 | 1 | 1000.00 | 1166.67 | 0.42 |" in text
+    assert "| iql | 3 | 2 | 8 | 1 | 1 | 1000.00 | 1166.67 | 0.42 |" in text
     assert "a run costs least, within 10%, with 3 to 3 side by side" in text
     scaling.draw(rows, tmp_path / "scaling.png")
     assert [path.name for path in tmp_path.iterdir()] == ["scaling.png"]

@@ -290,7 +290,7 @@ for i in range(4):
     want = jax.jit(run)(keys[i : i + 1])[0]
     np.testing.assert_allclose(got[i], want, rtol=1e-4, atol=1e-4)
 """
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    environment = os.environ | flags | {"JAX_PLATFORMS": "cpu"}
+    devices = {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | devices
     command = [sys.executable, "-c", code]
     subprocess.run(command, check=True, env=environment, timeout=300)
