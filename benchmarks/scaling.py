@@ -248,10 +248,12 @@ def draw(rows: list[dict], path: Path) -> None:
     """Cost of a run against the number of runs, which is logarithmic, as a PNG file."""
     figure = Figure((4.5, 3.4), layout="constrained")
     axes = figure.subplots()
-    for program, costs in by_runs(rows, "median_s").items():
+    curves = by_runs(rows, "median_s")
+    for program, costs in curves.items():
         milliseconds = [1e3 * x for x in costs.values()]
         axes.semilogx(list(costs), milliseconds, "o-", base=2, label=program)
-        axes.set_xticks(list(costs), list(map(str, costs)))
+    counts = list(next(iter(curves.values())))  # of all programs
+    axes.set_xticks(counts, list(map(str, counts)))
     axes.minorticks_off()
     axes.set(xlabel="runs side by side", ylabel="ms an update of one run")
     axes.set_ylim(0)

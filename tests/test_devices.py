@@ -54,32 +54,10 @@ def test_one_device_takes_the_plain_program():
     assert texts[0] == texts[1] == texts[2]
 
 
-def on_eight(*arguments):
-    """The tiny study in a process with so many devices."""
-    environment = os.environ | {
-        "JAX_NUM_CPU_DEVICES": "8",
-        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
-    }
+def in_a_process(arguments, environment):
+    """What Python prints there."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.on_devices", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def rows_of(out):
-    rows = results.read_rows(out / "chunks.jsonl")
-    return [{k: v for k, v in r.items() if not k.startswith("wall/")} for r in rows]
-
-
-def in_a_process(code, environment):
-    """What it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, *map(str, arguments)],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -88,6 +66,20 @@ def in_a_process(code, environment):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def on_eight(*arguments):
+    """What Python prints with so many devices."""
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "8",
+        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
+    }
+    return in_a_process(arguments, environment)
+
+
+def rows_of(out):
+    rows = results.read_rows(out / "chunks.jsonl")
+    return [{k: v for k, v in r.items() if not k.startswith("wall/")} for r in rows]
 
 
 SHARES = """
@@ -113,7 +105,7 @@ assert [part.data.tolist() for part in parts] == [[0, 1, 2]] * 7
 
 def test_each_device_has_its_share():
     """13 runs on seven of eight devices, two on each; they come back as they went."""
-    in_a_process(SHARES, os.environ | {"JAX_NUM_CPU_DEVICES": "8"})
+    on_eight("-c", SHARES)
 
 
 CORES = """
@@ -136,7 +128,7 @@ print(jax.local_device_count())
 def test_a_cpu_is_a_device_a_core_unless_the_user_chose(chosen, devices):
     unset = {"JAX_NUM_CPU_DEVICES", "XLA_FLAGS"}
     kept = {name: value for name, value in os.environ.items() if name not in unset}
-    assert in_a_process(CORES, kept | chosen) == devices
+    assert in_a_process(["-c", CORES], kept | chosen) == devices
 
 
 @pytest.mark.parametrize(
@@ -155,7 +147,7 @@ def test_eight_devices_give_what_one_gives(tmp_path, engine, widths):
     on_devices.study(data, whole, engine)
     one = rows_of(whole)
     assert len(one) == 2 * (13 + 26)
-    on_eight(data, both, engine, 3)
+    on_eight("-m", "tests.on_devices", data, both, engine, 3)
     assert len(rows_of(both)) == 2 * 13 + 26
     assert_same(one[: 2 * 13 + 26], rows_of(both))
     on_devices.study(data, both, engine)

@@ -35,7 +35,7 @@ class Ray:
             ) from error
         self._options = {"max_retries": RETRIES} | resources
         try:
-            self._task = ray.remote(**self._options)(_run)
+            self._task = ray.remote(**self._options)(run_on_own_cores)
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"--resources is {resources}: {' '.join(str(error).split())}"
@@ -60,8 +60,8 @@ class Ray:
         return f"tasks of Ray, each with {self._options}"
 
 
-def _run(out: Path, unit: Unit) -> None:
-    """In a worker, which sees all cores and has but some."""
+def run_on_own_cores(out: Path, unit: Unit) -> None:
+    """What a worker does, which sees all cores and has but some."""
     import ray
 
     own = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)

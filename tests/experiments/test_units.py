@@ -295,7 +295,7 @@ def test_ray_with_a_killed_worker(hopper, tmp_path, monkeypatch):
         workers = [
             process.pid
             for process in psutil.process_iter(["cmdline"])
-            if "ray::run_unit" in " ".join(process.info["cmdline"] or [])
+            if "ray::run_on_own_cores" in " ".join(process.info["cmdline"] or [])
         ]
         print(f"{time.strftime('%X')} rows {len(rows)}, workers {workers}", flush=True)
         if len(rows) >= 3 and not killed:
