@@ -1,4 +1,4 @@
-"""What the whole of RPEX's Table 1 would take on this device, with the arithmetic."""
+"""What the whole of RPEX's Table 1 would take on this machine, with the arithmetic."""
 
 from typing import NamedTuple
 

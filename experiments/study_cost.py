@@ -1,4 +1,4 @@
-"""What studies will take on this device: time, from timed chunks, and memory.
+"""What studies will take on this machine: time, from timed chunks, and memory.
 
 A short chunk of the program with the most arithmetic is compiled and timed, one offline
 and one online, with all its runs; other programs are taken to do as many operations a
@@ -69,7 +69,7 @@ def estimate(configs: Sequence[ConfigDict]) -> str:
     seconds += evaluated / steps_per_second(env)
     return (
         f"{num_runs} runs in {num_programs} programs: about {seconds / 3600:.1f} hours "
-        "on this device as it is now, compiling not counted, and "
+        "on this machine as it is now, compiling not counted, and "
         f"{num_bytes / 2**30:.2f} GiB for the state of a large program."
     )
 
