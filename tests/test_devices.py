@@ -108,6 +108,33 @@ def test_each_device_has_its_share():
     on_eight("-c", SHARES)
 
 
+TIMED = """
+import sys
+from absl import flags
+from benchmarks import programs
+from experiments import study_cost, study_inputs
+
+flags.FLAGS(sys.argv[:1])
+for name in ("iql", "pex"):
+    point = programs.Point(name, runs=3, critics=2, width=8, devices=2)
+    env = study_inputs.make_env(programs.config_of(point))
+    train = programs.training(point, env, study_cost.random_data(env.spec), 2)
+    train()
+    shares = [x.data.tolist() for x in train()[0].step.addressable_shards]
+    print(name, shares)
+"""
+
+
+@pytest.mark.slow
+def test_what_is_timed_is_on_as_many_devices_as_asked_for():
+    """Two of eight, the second with a copy; so do estimates time what will train.
+
+    Two chunks of two updates; online after as many steps, and the warm-up's two.
+    """
+    shares = "[[4, 4], [4, 4]]", "[[6, 6], [6, 6]]"
+    assert on_eight("-c", TIMED) == f"iql {shares[0]}\npex {shares[1]}"
+
+
 CORES = """
 import jax
 from experiments.command_line import use_cores
