@@ -119,25 +119,26 @@ def setting(request):
 
 
 def test_runs_with_other_numbers_share_one_program(setting):
-    """Ten expectiles, sigmas, quantiles, kappas, learning rates: one trace under vmap,
-    and each row is the run that it would be alone."""
+    """Ten expectiles, sigmas, quantiles, kappas, learning rates, with keys, weights and
+    batches of their own: one trace under vmap, and each row is the run that it would be
+    alone."""
     name, agent, config, _, update = setting
     chex.clear_trace_counter()  # it goes by name, over all parameters of this test
-    configs, batch = swept_configs(name, config), random_batch(agent, config)
+    configs, seeds = swept_configs(name, config), range(NUM_RUNS)
+    batches = [random_batch(agent, config, seed) for seed in seeds]
     # not from `init`: EDAC divides by gradients that are as small as its first heads
-    state, key = agent.restart(random_state(agent, config)), jax.random.key(1)
+    states = [agent.restart(random_state(agent, config, seed)) for seed in seeds]
+    keys = jax.random.split(jax.random.key(1), NUM_RUNS)
 
     @jax.jit
     @chex.assert_max_traces(n=1)
     def sweep(configs):
-        return jax.vmap(agent.update, in_axes=(None, None, None, 0))(
-            key, state, batch, configs
-        )
+        return jax.vmap(agent.update)(keys, stack(states), stack(batches), configs)
 
-    together, metrics = sweep(stack(configs))
     sweep(stack(configs[::-1]))
+    together, metrics = sweep(stack(configs))
     for i in range(NUM_RUNS):
-        alone, alone_metrics = update(key, state, batch, configs[i])
+        alone, alone_metrics = update(keys[i], states[i], batches[i], configs[i])
         chex.assert_trees_all_close(
             pick(together, i), alone, rtol=TOLERANCE, atol=TOLERANCE
         )
@@ -163,19 +164,10 @@ def test_swept_numbers_reach_the_losses(metric):
     assert len(np.unique(np.asarray(metrics[metric]).round(6))) == 3
 
 
-def test_two_runs_under_vmap_are_two_runs(setting):
-    """Seeds, batches and weights of two runs do not touch each other."""
-    _, agent, config, init, update = setting
+def test_another_key_starts_another_actor(setting):
+    _, _, config, init, _ = setting
     keys = jax.random.split(jax.random.key(2))
     states = [init(key, config=config) for key in keys]
-    batches = [random_batch(agent, config, seed) for seed in (0, 1)]
-    run = jax.jit(jax.vmap(agent.update, in_axes=(0, 0, 0, None)))
-    together, _ = run(keys, stack(states), stack(batches), config)
-    for i in (0, 1):
-        alone, _ = update(keys[i], states[i], batches[i], config)
-        chex.assert_trees_all_close(
-            pick(together, i), alone, rtol=TOLERANCE, atol=TOLERANCE
-        )
     actors = [jax.tree.leaves(getattr(state, "base", state).actor) for state in states]
     assert any(not np.array_equal(a, b) for a, b in zip(*actors, strict=True))
 

@@ -140,7 +140,6 @@ def start(
 ) -> subprocess.Popen:
     environment = os.environ | {
         "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles twice as fast
-        "JAX_NUM_CPU_DEVICES": "2",
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
