@@ -25,7 +25,7 @@ from rpex_jax.attacks.curriculum import equal_exposure, linear_increment
 from rpex_jax.attacks.differential_evolution import DESettings
 from rpex_jax.data import attack_sets
 from rpex_jax.data.attack_sets import AttackSet
-from rpex_jax.devices import cut, fill, run_mesh
+from rpex_jax.devices import cut, run_mesh, spread
 from rpex_jax.envs import Env
 from rpex_jax.training.attack import best
 from rpex_jax.training.offline import OfflineState
@@ -102,7 +102,7 @@ def search(
         num_episodes=attack.episodes,
         mesh=mesh,
     )
-    of_searches = (*fill((states, runs, bounds), mesh.size), purpose)
+    of_searches = (*spread((states, runs, bounds), mesh), purpose)
     with progress_bar(description, attack.generations + 1, "generation") as bar:
         found = phase.start(*of_searches)
         for number in range(attack.generations):

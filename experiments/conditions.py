@@ -17,7 +17,7 @@ from experiments.programs import pretraining_key
 from experiments.study import Run
 from rpex_jax import results, sweep
 from rpex_jax.agents import AGENTS
-from rpex_jax.devices import fill, run_mesh
+from rpex_jax.devices import run_mesh, spread
 from rpex_jax.envs import Env
 from rpex_jax.training.conditions import Attacked
 from rpex_jax.types import Agent
@@ -100,7 +100,7 @@ def evaluate_pretrained(
         mesh = run_mesh(len(members))
         evaluate = make_evaluate(AGENTS[program.base], env, members, mesh)
         against = attacked(out, env, members, of_numbers, states)
-        states, told, against = fill((states, told, against), mesh.size)
+        states, told, against = spread((states, told, against), mesh)
         returns = evaluate(states.agent, states.statistics, told, states.step, against)
         names = ("base", "corruption", "seed")
         rows = [

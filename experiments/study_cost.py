@@ -23,7 +23,7 @@ from experiments.study import Run
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
 from rpex_jax.data.dataset import Dataset
-from rpex_jax.devices import fill, run_mesh, share, spread
+from rpex_jax.devices import run_mesh, share, spread
 from rpex_jax.envs import Env
 from rpex_jax.methods import online_agent
 from rpex_jax.training.offline import OfflineData, put_on_device
@@ -118,7 +118,7 @@ def offline_sample(
     mesh = run_mesh(len(members), num_devices)
     phase = programs.offline_phase(program, env, num_episodes=1, mesh=mesh)
     runs = sweep.stack([run_configs.offline_run(run) for run in members])
-    runs, data = spread(fill(runs, mesh.size), mesh), share(data, mesh)
+    runs, data = spread(runs, mesh), share(data, mesh)
 
     def start():
         return phase.start(runs, data)
@@ -147,7 +147,7 @@ def online_sample(
     mesh = run_mesh(len(members), num_devices)
     phase = programs.online_phase(program, env, num_rows=0, num_episodes=1, mesh=mesh)
     runs = sweep.stack([run_configs.online_run(run) for run in members])
-    runs, data = spread(fill(runs, mesh.size), mesh), share(data, mesh)
+    runs, data = spread(runs, mesh), share(data, mesh)
     pretrain = offline_sample(env, members, data, num_devices=num_devices).start
     pretrained = cache(pretrain)
 

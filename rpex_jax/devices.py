@@ -43,9 +43,9 @@ def share(tree: T, mesh: Mesh) -> T:
 
 
 def spread(tree: T, mesh: Mesh) -> T:
-    """Of [runs, ...], a multiple of the devices, each device has its own, no others."""
+    """Of [runs, ...], filled to share evenly, each device has its own, no others."""
     axis = NamedSharding(mesh, P(AXIS))
-    return tree if mesh.size == 1 else jax.device_put(tree, axis)
+    return tree if mesh.size == 1 else jax.device_put(fill(tree, mesh.size), axis)
 
 
 def fill(tree: T, multiple: int) -> T:
@@ -59,7 +59,7 @@ def fill(tree: T, multiple: int) -> T:
 
 
 def cut(tree: T, num_runs: int) -> T:
-    """The first `num_runs` runs, on the host: what `fill` has added is left out."""
+    """The first `num_runs` runs, on the host: copies that filled up are left out."""
     return jax.tree.map(lambda x: np.asarray(x)[:num_runs], tree)
 
 
