@@ -290,6 +290,9 @@ PAPER = {  # RPEX, arXiv 2509.24748, Table C.1, section 7, appendix C
     "expansion.online_policy": "fresh",
     "expansion.critic_transfer": "full",
     "expansion.epsilon": 0.0,
+    "expansion.density_floor": 1e-6,
+    "expansion.lowest_weight": -1e4,
+    "expansion.highest_weight": 100.0,
     "online.corrupt_again": 0,
     "sweep.seed": (0, 1, 2, 3, 4),
 } | {
