@@ -108,7 +108,7 @@ def pretrainings(
 
 
 def progress(config: dict, rows: list[dict]) -> Progress:
-    """How far the runs of the grid have come."""
+    """How far the runs of the grid have come; one that failed is at its end."""
     further = list(further_axes(config))
     targets = [
         int(labels.get("online.steps", config["online"]["steps"]))
@@ -118,12 +118,14 @@ def progress(config: dict, rows: list[dict]) -> Progress:
     done: dict[str, tuple[int, int]] = {}
     updates: dict[int, int] = {}
     for row in rows:
+        has_failed = "failed" in row  # this row is its last
         if row["phase"] == "online":
-            target = row.get("online.steps", config["online"]["steps"])
+            target = int(row.get("online.steps", config["online"]["steps"]))
             key = json.dumps(run_labels(row, further))
-            done[key] = row["step"], int(target)
+            done[key] = target if has_failed else row["step"], target
         elif row["phase"] == "offline":
-            updates[row["pretraining"]] = row["step"]
+            target = config["offline"]["steps"]
+            updates[row["pretraining"]] = target if has_failed else row["step"]
     return Progress(
         finished=sum(step >= target for step, target in done.values()),
         expected=len(targets),
