@@ -7,11 +7,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from experiments import folders
+from experiments import folders, study
 from experiments.settings import parse_setting
 from experiments.study_results import as_scores
-from rpex_jax import sweep
 from rpex_jax.methods import METHODS
 
 LOGGED = ("selection/", "curriculum/")  # metrics that are drawn
@@ -51,7 +51,7 @@ def online_curves(config: dict, rows: list[dict]) -> Curves:
     A further axis of the grid tells methods apart: `rpex expansion.kappa=0.3`. The
     method `offline`, which has no rows online, is flat.
     """
-    further = list(further_axes(config))
+    further = further_axes(config)
     offline = {
         pretraining: (labels, points[-1][1])
         for pretraining, (labels, points) in pretrainings(config, rows).items()
@@ -109,10 +109,10 @@ def pretrainings(
 
 def progress(config: dict, rows: list[dict]) -> Progress:
     """How far the runs of the grid have come; one that failed is at its end."""
-    further = list(further_axes(config))
+    further = further_axes(config)
     targets = [
         int(labels.get("online.steps", config["online"]["steps"]))
-        for labels in grid_points(config)
+        for labels in study.grid(ConfigDict(config))
         if METHODS[labels["method"]].learns
     ]
     done: dict[str, tuple[int, int]] = {}
@@ -134,28 +134,9 @@ def progress(config: dict, rows: list[dict]) -> Progress:
     )
 
 
-def grid_points(config: dict) -> list[dict]:
-    """The labels of every run of the grid, without what `sweep.skip` leaves out.
-
-    Values of further axes stay text, so that studies of older versions can be read.
-    """
-    grid = config["sweep"]
-    axes = {name: grid[name] for name in ("base", "method", "corruption", "seed")}
-    skipped = [dict(map(parse_setting, s.split())) for s in grid.get("skip", ())]
-    return [
-        labels
-        for labels in sweep.grid(axes | further_axes(config))
-        if not any(
-            all(str(labels[name]) == value for name, value in skip.items())
-            for skip in skipped
-        )
-    ]
-
-
-def further_axes(config: dict) -> dict[str, list[str]]:
-    """Axes beside base, method, corruption and seed, with their values as text."""
-    axes = map(parse_setting, config["sweep"]["axes"])
-    return {key: [v.strip() for v in values.split(",")] for key, values in axes}
+def further_axes(config: dict) -> list[str]:
+    """The axes beside base, method, corruption and seed."""
+    return [parse_setting(axis)[0] for axis in config["sweep"]["axes"]]
 
 
 def run_labels(row: dict, further: list[str]) -> dict:

@@ -207,6 +207,9 @@ STUDY = [
     ({"sweep.skip": ("speed=1",)}, Says("sweep.skip is", "'speed'", "allowed are")),
     ({"sweep.skip": ("method",)}, Says("setting", "'method'", "'key=value'")),
     ({"sweep.skip": (3,)}, Says("setting", "3", "'key=value'")),
+    ({"sweep.skip": ("seed=a",)}, Says("seed is", "'a'", "of type int")),
+    ({"sweep.skip": ("method=px",)}, Says("sweep.skip has", "px", "are pex, rpex")),
+    ({"sweep.skip": ("seed=7",)}, Says("sweep.skip has", "seed=7", "there are 0, 1")),
     (
         {"sweep.skip": ("method=pex", "method=rpex")},
         Says("sweep.skip is", "'method=rpex'", "it leaves no run"),

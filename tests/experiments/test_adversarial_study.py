@@ -103,6 +103,13 @@ def test_skip_leaves_runs_out():
     ]
 
 
+def test_skip_compares_numbers_and_not_their_texts():
+    config = adversarial_config("curriculum.q=0,0.5", "online.corrupt_again=1,2")
+    config.sweep.skip = ("curriculum.q=5e-1", "curriculum.q=0 online.corrupt_again=01")
+    [run] = study.expand_grid(config)
+    assert run.labels["curriculum.q"] == 0 and run.labels["online.corrupt_again"] == 2
+
+
 def test_a_calibrated_curriculum_is_as_exposed_as_the_adaptive_runs():
     settings = {"perturbation.kind": "adversarial", "curriculum.q_max": 0.0}
     config = adversarial_config("curriculum.kind=adaptive,linear", **settings)
