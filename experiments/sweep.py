@@ -15,9 +15,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from absl import flags, logging
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
-from experiments import dry_run, folders, interruption, report, settings, sinks, units
+from experiments import (
+    dry_run,
+    folders,
+    interruption,
+    overrides,
+    report,
+    settings,
+    sinks,
+    units,
+)
 from experiments.command_line import (
     OUT,
     cache_compilations,
@@ -51,6 +60,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would run, and run noth
 def main(argv: list[str]) -> None:
     refuse_arguments(argv, takes_config=True)
     config = read_config(default_config())
+    overrides.check(config, config_flags.get_override_values(flags.FLAGS["config"]))
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     study_name = Path(flags.FLAGS["config"].config_filename).stem
     out = Path(OUT.value or f"runs/{study_name}")

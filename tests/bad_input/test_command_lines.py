@@ -185,6 +185,10 @@ def test_a_config_that_is_none(program, arguments, expected, place, capfd):
         (["--config.env=CartPole-v1"], Says("env: CartPole-v1", "Discrete(2)", "Box")),
         (["--config.env=no_module:Foo-v0"], Says("env:", "'no_module:Foo-v0'", "id")),
         (["--config.env=HalfCheetah-v4"], Says("'hopper-medium-replay'", "11", "17")),
+        (
+            ["--config.sweep.corruption=observation", "--config.online.align=0"],
+            Says("--config.online.align is", "0.0", 'observation.settings="()"'),
+        ),
         (["--config.engine=mujoko"], Says("engine is", "'mujoko'", "'mujoco'")),
         (
             ["--config.env=Pendulum-v1", "--config.engine=mjx"],

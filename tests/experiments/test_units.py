@@ -12,10 +12,14 @@ from pathlib import Path
 import chex
 import psutil
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from experiments import (
     dry_run,
     folders,
+    measure,
+    measured,
     policies,
     status,
     study,
@@ -169,6 +173,17 @@ def test_readers_take_units_as_one_study(both):
     [place] = [i for i, label in enumerate(same.labels) if label["seed"] == 1]
     ours, theirs = take(one[0].states, 0), take(same.states, place)
     chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_unit_is_measured_for_its_study(both):
+    """At the states of the study's data, into the folder that its report looks in."""
+    folder, _ = both
+    unit = folder / "units" / "units" / "offline-0-runs-1-1"
+    arguments = ["measure", f"--checkpoint={unit}", "--samples=8"]
+    with small_world(), flagsaver.flagsaver():
+        measure.main(flags.FLAGS(arguments))
+    found = measured.read(folder / "units" / "measures")
+    assert [run.labels["seed"] for run in found] == [1, 1]
 
 
 def test_units_are_not_trained_again(both, capsys):
