@@ -28,11 +28,14 @@ PACKAGES = ("jax", "flax", "optax", "mujoco", "gymnasium", "minari", "numpy")
 def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
     """Writes what was asked for and with what, or checks that it is the same.
 
+    Args:
+      out: the folder, which is locked.
+      config: what is asked for.
+      resume: the same is to be there already.
+
     Raises:
-      ConfigError: the folder holds a study already, or another one on resume; or none
-        can be made there.
+      ConfigError: the folder holds a study already, or another one on resume.
     """
-    check_out("--out", out)
     text = json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
     saved = out / "config.json"
     if saved.exists():
@@ -46,7 +49,6 @@ def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
                 f"--resume needs the config that {out} was made with; {other}"
             )
         return
-    out.mkdir(parents=True, exist_ok=True)
     program = sys.modules["__main__"].__spec__  # None where it is no module
     versions = provenance(program.name if program else "experiments.sweep")
     results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
@@ -74,26 +76,25 @@ def check_out_file(key: str, file: Path) -> None:
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keeps other processes of this kind out of a folder that there is.
+    """Makes a folder, if there is none, and keeps other processes of this kind out.
 
-    The lock is the system's and goes with the process, however that ends.
+    The lock is the system's and goes with the process, however that ends. It is on a
+    file, since NFS tells other machines of no lock on a folder.
 
     Raises:
-      ConfigError: another process is at work there.
+      ConfigError: another process is at work there, or no folder can be made.
     """
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(folder)
-        raise ConfigError(
-            f"--out is {out}, where another process is at work; wait for its end, or "
-            "take another folder"
-        ) from error
-    try:
+    check_out("--out", out)
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"--out is {out}, where another process is at work; wait for its end, "
+                "or take another folder"
+            ) from error
         yield
-    finally:
-        os.close(folder)
 
 
 def read(out: Path) -> ConfigDict:

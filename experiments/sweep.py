@@ -126,15 +126,15 @@ def run_study(
                 f"--sink is {','.join(sink_names)}, which follows a whole study; for "
                 "one in units use experiments.export"
             )
-    folders.prepare(out, config, resume)
-    if config.note:
-        print(f"Note: {config.note}.")
-    cache_compilations()
     with (
         folders.locked(out),
         interruption.deferred() as check,
         sinks.followed(followers, config) as log,
     ):
+        folders.prepare(out, config, resume)
+        if config.note:
+            print(f"Note: {config.note}.")
+        cache_compilations()
         if of_study := units.cut(out, checked.runs, unit_size):
             if checked.attacker is not None:
                 data_of(checked, out)  # leaves the attacked rows, which all units read

@@ -1,6 +1,7 @@
 """Whole studies, tiny ones: what they leave, and that no kill changes it."""
 
 import errno
+import fcntl
 import json
 import os
 import random
@@ -48,7 +49,7 @@ def test_a_study_leaves_its_folder(hopper):
     """Config, versions, rows, report and plots, none of them empty."""
     out, _, config = hopper
     names = {"config.json", "versions.json", "chunks.jsonl", "report.md"}
-    names |= {"checkpoints", "report.html", "figures", "tensorboard"}
+    names |= {"checkpoints", "report.html", "figures", "tensorboard", ".lock"}
     assert {path.name for path in out.iterdir()} == names
     saved = json.loads((out / "config.json").read_text())
     assert saved == json.loads(json.dumps(config.to_dict()))
@@ -231,13 +232,20 @@ def test_fifty_kills_at_any_moment(data, tmp_path):
 # Who else is there
 
 
-def test_two_processes_do_not_share_a_folder(hopper):
-    """The second is told; what is there stays."""
-    out, rows, config = hopper
-    with folders.locked(out):
+def test_two_processes_do_not_share_a_folder(hopper, tmp_path):
+    """The second is told and writes nothing, not even what it was asked for.
+
+    The lock is on a file: NFS tells other machines of no other.
+    """
+    _, _, config = hopper
+    with folders.locked(tmp_path):
         with pytest.raises(ConfigError, match="where another process is at work"):
-            program.run_study(config, out, resume=True)
-    assert results.read_rows(out / "chunks.jsonl") == rows
+            program.run_study(config, tmp_path, resume=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    with open(tmp_path / ".lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="at work"), folders.locked(tmp_path):
+            pass
 
 
 def test_a_full_disk_is_one_line(tmp_path, capsys):
