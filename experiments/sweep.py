@@ -115,20 +115,21 @@ def run_study(
     Raises:
       ConfigError, DatasetError, AttackSetError, CheckpointError: before anything is
         compiled.
-      Interrupted: a signal came; the folder is at a whole chunk.
+      Interrupted: a signal came; `--resume` goes on.
     """
     followers = sinks.open_sinks(sink_names, out)
     checked = check_study(config)
-    if unit_size is not None:
+    if unit_size is not None or units.noted(out) is not None:
         units.check_independent(checked.runs)
         if sink_names:
             raise settings.ConfigError(
                 f"--sink is {','.join(sink_names)}, which follows a whole study; for "
                 "one in units use experiments.export"
             )
+    launch = launch or LAUNCHERS["local"]({})
     with (
         folders.locked(out),
-        interruption.deferred() as check,
+        interruption.deferred(launch.on_signal) as check,
         sinks.followed(followers, config) as log,
     ):
         folders.prepare(out, config, resume)
@@ -138,7 +139,7 @@ def run_study(
         if of_study := units.cut(out, checked.runs, unit_size):
             if checked.attacker is not None:
                 data_of(checked, out)  # leaves the attacked rows, which all units read
-            (launch or LAUNCHERS["local"]({}))(out, of_study, check)
+            launch(out, of_study, check)
         else:
             part = plan(checked.runs)
             train_part(checked, out, part, data_of(checked, out), check, log)
