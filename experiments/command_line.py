@@ -1,12 +1,14 @@
 """What the programs share: flags, errors of one line, the cache."""
 
+import contextlib
 import difflib
 import functools
 import os
 import re
 import runpy
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +17,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments import settings
+from experiments.interruption import Interrupted
 from experiments.settings import ConfigError
 from rpex_jax.checkpoints import CheckpointError
 from rpex_jax.data.attack_sets import AttackSetError
@@ -39,7 +42,7 @@ PROBLEMS = (
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Runs a program, whose user's mistakes end it with one line and exit code 2.
+    """Runs a program, which ends as in `errors_in_a_line`.
 
     Args:
       main: the program; of its arguments the flags are gone, the first is its name.
@@ -49,10 +52,34 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 def _run(main: Callable[[list[str]], None], argv: list[str]) -> None:
     use_cores(num_cores())
-    try:
+    with errors_in_a_line():
         main(argv)
+
+
+@contextlib.contextmanager
+def errors_in_a_line() -> Iterator[None]:
+    """Ends the program with a sentence and an exit code, where a user can go on.
+
+    The user's mistakes and what cannot be read or written end it with 2, a signal with
+    128 and its number.
+    """
+    try:
+        yield
     except PROBLEMS as error:
         fail(error)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        place, reason = error.filename or OUT.value, error.strerror or error
+        fail(f"{f'{place}: ' if place else ''}{reason}; what was saved is whole")
+    except Interrupted as stopped:
+        print(
+            f"{stopped}: stopped; the same command with --resume goes on from the last "
+            "chunk that was saved",
+            file=sys.stderr,
+        )
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:
+        print("stopped at once; what was saved is whole", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def refuse_arguments(argv: list[str], takes_config: bool = False) -> None:

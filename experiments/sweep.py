@@ -9,9 +9,7 @@ On many machines a study is cut into units, which Ray or Slurm runs:
       --resources=timeout_min=1440,gpus_per_node=1,slurm_partition=gpu [--dry_run]
 """
 
-import contextlib
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags, logging
@@ -21,7 +19,6 @@ from experiments import dry_run, folders, interruption, report, settings, sinks,
 from experiments.command_line import (
     OUT,
     cache_compilations,
-    fail,
     read_config,
     refuse_arguments,
     run,
@@ -54,43 +51,21 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     study_name = Path(flags.FLAGS["config"].config_filename).stem
     out = Path(OUT.value or f"runs/{study_name}")
-    with errors_in_a_line(out):
-        resources = parse_resources(_RESOURCES.value)
-        launch = LAUNCHERS[_LAUNCHER.value](resources)
-        size = _UNIT_SIZE.value
-        if _LAUNCHER.value != "local" and size is None and units.noted(out) is None:
-            size = 0
-        if _DRY_RUN.value:
-            print(dry_run.describe(config, out, size, launch))
-        else:
-            run_study(
-                config,
-                out,
-                resume=_RESUME.value,
-                unit_size=size,
-                launch=launch,
-                sink_names=sinks.SINK.value,
-            )
-
-
-@contextlib.contextmanager
-def errors_in_a_line(out: Path) -> Iterator[None]:
-    """Ends the program with a sentence and an exit code, where a user can go on.
-
-    What cannot be written ends it with 2, a signal with 128 and its number.
-    """
-    try:
-        yield
-    except OSError as error:  # a full disk, a folder that cannot be written
-        place = error.filename or out
-        fail(f"{place}: {error.strerror}; what was saved is whole, --resume goes on")
-    except interruption.Interrupted as stopped:
-        print(
-            f"{stopped}: stopped after a whole chunk; the same command with --resume "
-            "goes on",
-            file=sys.stderr,
+    launch = LAUNCHERS[_LAUNCHER.value](parse_resources(_RESOURCES.value))
+    size = _UNIT_SIZE.value
+    if _LAUNCHER.value != "local" and size is None and units.noted(out) is None:
+        size = 0
+    if _DRY_RUN.value:
+        print(dry_run.describe(config, out, size, launch))
+    else:
+        run_study(
+            config,
+            out,
+            resume=_RESUME.value,
+            unit_size=size,
+            launch=launch,
+            sink_names=sinks.SINK.value,
         )
-        sys.exit(stopped.exit_code)
 
 
 def run_study(

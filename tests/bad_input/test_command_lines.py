@@ -1,12 +1,17 @@
 """Wrong command lines of every program: one line on stderr, exit code 2."""
 
+import errno
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from absl.testing import flagsaver
 
+from experiments import command_line
+from experiments.interruption import Interrupted
 from tests.bad_input.programs import error_of
 from tests.bad_input.sentence import Says, assert_says
 
@@ -430,6 +435,32 @@ def test_benchmarks_of_studies(program, arguments, expected, place, capfd):
 )
 def test_other_benchmarks(program, arguments, expected, place, capfd):
     check(f"benchmarks.{program}", arguments, expected, place, capfd)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (OSError(errno.ENOSPC, "Disk full"), 2, "error: runs/a: Disk full; {whole}"),
+        (OSError(errno.EACCES, "Denied", "b"), 2, "error: b: Denied; {whole}"),
+        (ConnectionError("no answer"), 2, "error: runs/a: no answer; {whole}"),
+        (Interrupted(signal.SIGINT), 130, "SIGINT: stopped; {resume}"),
+        (Interrupted(signal.SIGTERM), 143, "SIGTERM: stopped; {resume}"),
+        (KeyboardInterrupt(), 130, "stopped at once; {whole}"),
+    ],
+)
+def test_what_may_end_any_program(raised, code, line, capfd, monkeypatch):
+    """A full disk and a signal are no bugs either."""
+
+    def main(argv):
+        raise raised
+
+    monkeypatch.setattr(sys, "argv", ["program", "--out=runs/a"])
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+        command_line.run(main)
+    assert ended.value.code == code
+    resume = "the same command with --resume goes on from the last chunk that was saved"
+    expected = line.format(whole="what was saved is whole", resume=resume)
+    assert capfd.readouterr().err == expected + "\n"
 
 
 def test_a_process_ends_so_too():
