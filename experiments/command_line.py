@@ -8,7 +8,7 @@ import re
 import runpy
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -82,8 +82,18 @@ def errors_in_a_line() -> Iterator[None]:
         sys.exit(128 + signal.SIGINT)
 
 
-def refuse_arguments(argv: list[str], takes_config: bool = False) -> None:
-    """Raises a `ConfigError` at an argument that no flag took, or a useless config."""
+def refuse_arguments(
+    argv: list[str],
+    takes_config: bool = False,
+    ignored: Iterable[flags.FlagHolder] = (),
+) -> None:
+    """Raises a `ConfigError` at an argument that would do nothing.
+
+    Args:
+      argv: what no flag took, after the program's name.
+      takes_config: whether the program reads `--config`.
+      ignored: flags that came with an import, and that the program does not read.
+    """
     if len(argv) > 1:
         raise ConfigError(
             f"unknown argument {argv[1]!r}; all arguments are flags, --name=value"
@@ -91,6 +101,11 @@ def refuse_arguments(argv: list[str], takes_config: bool = False) -> None:
     if not takes_config and CONFIG.value is not None:
         file = flags.FLAGS["config"].config_filename
         raise ConfigError(f"--config is {file}; this program must have none")
+    for flag in ignored:
+        if flag.present:
+            raise ConfigError(
+                f"--{flag.name} is {flag.value}; this program must have none"
+            )
 
 
 def the_folder(argv: list[str]) -> Path:
@@ -103,7 +118,7 @@ def the_folder(argv: list[str]) -> Path:
         raise ConfigError(
             f"the arguments are {argv[1:]}; there must be one, a results folder"
         )
-    refuse_arguments(argv[:1])
+    refuse_arguments(argv[:1], ignored=[OUT])
     if not Path(argv[1]).is_dir():
         raise ConfigError(f"{argv[1]} is no folder; it must be a results folder")
     return Path(argv[1])

@@ -28,21 +28,21 @@ from experiments.groups import plan
 from experiments.launchers import LAUNCHERS, Launcher, parse_resources
 from experiments.worker import check_study, data_of, train_part
 
-_RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
-_LAUNCHER = flags.DEFINE_enum(
+RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
+LAUNCHER = flags.DEFINE_enum(
     "launcher", "local", [*LAUNCHERS], "Who runs the units of the study."
 )
-_UNIT_SIZE = flags.DEFINE_integer(
+UNIT_SIZE = flags.DEFINE_integer(
     "unit_size",
     None,
     "Pretrainings in a unit of work, with all that goes on from them; 0 is all of a "
     "program, which is what other launchers than local take.",
     lower_bound=0,
 )
-_RESOURCES = flags.DEFINE_list(
+RESOURCES = flags.DEFINE_list(
     "resources", [], "What a unit gets, as the launcher's library calls it: key=value."
 )
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would run, and run nothing.")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would run, and run nothing.")
 
 
 def main(argv: list[str]) -> None:
@@ -51,17 +51,17 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     study_name = Path(flags.FLAGS["config"].config_filename).stem
     out = Path(OUT.value or f"runs/{study_name}")
-    launch = LAUNCHERS[_LAUNCHER.value](parse_resources(_RESOURCES.value))
-    size = _UNIT_SIZE.value
-    if _LAUNCHER.value != "local" and size is None and units.noted(out) is None:
+    launch = LAUNCHERS[LAUNCHER.value](parse_resources(RESOURCES.value))
+    size = UNIT_SIZE.value
+    if LAUNCHER.value != "local" and size is None and units.noted(out) is None:
         size = 0
-    if _DRY_RUN.value:
+    if DRY_RUN.value:
         print(dry_run.describe(config, out, size, launch))
     else:
         run_study(
             config,
             out,
-            resume=_RESUME.value,
+            resume=RESUME.value,
             unit_size=size,
             launch=launch,
             sink_names=sinks.SINK.value,

@@ -99,6 +99,28 @@ def test_a_config_that_would_be_ignored(program, place, capfd):
     check(program, arguments, expected, place, capfd)
 
 
+@pytest.mark.parametrize(
+    ("programs", "arguments"),
+    [
+        (OF_STUDIES, ["--dry_run"]),
+        (OF_STUDIES, ["--launcher=ray"]),
+        (OF_STUDIES, ["--resources=num_gpus=1"]),
+        (OF_STUDIES, ["--sink=wandb"]),
+        (OF_STUDIES, ["--unit_size=1"]),
+        (OF_CHECKPOINTS, ["--episodes=5"]),
+        (["experiments.measure"], ["--episodes=5"]),
+        (["experiments.measure"], ["--run=1"]),
+        (["experiments.measure"], ["--video={place}/a.mp4"]),
+        (OF_FOLDERS, ["--out={place}/a", "{place}/folder"]),
+    ],
+)
+def test_a_flag_that_would_be_ignored(programs, arguments, place, capfd):
+    """It came with an import."""
+    for program in programs:
+        expected = Says(f"{arguments[0].split('=')[0]} is", "", "must have none")
+        check(program, arguments, expected, place, capfd)
+
+
 @pytest.mark.parametrize("program", OF_PROGRAMS)
 def test_a_program_that_is_not_timed(program, place, capfd):
     expected = Says("--programs is", "'iqn'", "did you mean 'iql'?")
