@@ -3,8 +3,10 @@
 import contextlib
 import datetime
 import fcntl
+import functools
 import importlib.metadata
 import json
+import operator
 import os
 import platform
 import shlex
@@ -22,11 +24,17 @@ from experiments.configs.default import default_config
 from experiments.settings import ConfigError, check_types
 from rpex_jax import results
 
-PACKAGES = ("jax", "flax", "optax", "mujoco", "gymnasium", "minari", "numpy")
+PACKAGES = (
+    *("rpex_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
+    *("mujoco", "mujoco-mjx", "gymnasium", "minari"),
+)
+OF_A_START = ("date", "command")  # that a study of one version has several of
 
 
 def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
-    """Writes what was asked for and with what, or checks that it is the same.
+    """Writes what was asked for and with what, or checks that the first is the same.
+
+    Who goes on with other versions is noted too.
 
     Args:
       out: the folder, which is locked.
@@ -48,11 +56,33 @@ def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
             raise ConfigError(
                 f"--resume needs the config that {out} was made with; {other}"
             )
-        return
     program = sys.modules["__main__"].__spec__  # None where it is no module
     versions = provenance(program.name if program else "experiments.sweep")
-    results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
-    results.write_atomically(saved, text)
+    file = out / "versions.json"
+    if file.exists():
+        versions = resumed(read_json(file), versions)
+    results.write_atomically(file, json.dumps(versions, indent=1))
+    if not saved.exists():
+        results.write_atomically(saved, text)
+
+
+def resumed(first: dict, now: dict) -> dict:
+    """The versions of a study that goes on: the first, and what has changed since.
+
+    Args:
+      first: what was noted so far; `resumed` in it has the changes, in order.
+      now: `provenance` of the process that goes on.
+    """
+    changes = first.get("resumed", [])
+    last = functools.reduce(operator.or_, changes, first)
+    changed = {
+        name: value
+        for name, value in now.items()
+        if name not in OF_A_START and last.get(name) != value
+    }
+    if not changed:
+        return first
+    return first | {"resumed": [*changes, changed | {x: now[x] for x in OF_A_START}]}
 
 
 def check_out(key: str, out: Path) -> None:

@@ -57,10 +57,32 @@ def test_a_study_leaves_its_folder(hopper):
     assert saved == json.loads(json.dumps(config.to_dict()))
     versions = json.loads((out / "versions.json").read_text())
     assert {"jax", "python", "device", "command", "commit"} <= versions.keys()
+    assert {"rpex_jax", "jaxlib", "mujoco-mjx", "orbax-checkpoint"} <= versions.keys()
     image = (out / "figures" / "curves-iql.png").read_bytes()
     assert image.startswith(b"\x89PNG") and len(image) > 5_000
     groups = {path.name for path in (out / "checkpoints").iterdir()}
     assert groups == {"offline-0", "online-0"}
+
+
+def test_a_study_notes_who_goes_on_with_it(hopper, tmp_path, monkeypatch):
+    """The first versions stay; what differs later is added, once."""
+    out, _, config = hopper
+    for name in ("config.json", "versions.json"):
+        shutil.copy(out / name, tmp_path)
+    first = json.loads((tmp_path / "versions.json").read_text())
+
+    def go_on(commit: str) -> dict:
+        monkeypatch.setattr(folders, "commit", lambda: commit)
+        folders.prepare(tmp_path, config, resume=True)
+        return json.loads((tmp_path / "versions.json").read_text())
+
+    assert go_on(first["commit"]) == first
+    for commit, count in (("a", 1), ("a", 1), (first["commit"], 2)):
+        versions = go_on(commit)
+        *_, last = changes = versions.pop("resumed")
+        assert versions == first and len(changes) == count
+        assert last.keys() == {"commit", "date", "command"}
+        assert last["commit"] == commit
 
 
 def test_every_chunk_of_every_run_has_a_row(hopper):
