@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from benchmarks.study_flags import DATA, PRESET, TASKS, check_data, studies
+from benchmarks.study_flags import DATA, IGNORED, PRESET, TASKS, check_data, studies
 from experiments import folders, sweep
 from experiments.command_line import (
     OUT,
@@ -84,7 +84,7 @@ Cells = dict[tuple[str, str, str, str], Cell]  # (task, element, base, method)
 
 
 def main(argv: list[str]) -> None:
-    refuse_arguments(argv)
+    refuse_arguments(argv, ignored=IGNORED)
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     out = Path(OUT.value or "runs/pex-vs-rpex")
     configs = make_configs(
@@ -96,7 +96,7 @@ def main(argv: list[str]) -> None:
     if PRESET.value != "smoke":  # whose training takes no longer
         print(estimate(configs), flush=True)
     for config in configs:
-        sweep.run_study(config, out / config.env, resume=flags.FLAGS.resume)
+        sweep.run_study(config, out / config.env, resume=sweep.RESUME.value)
     text = report_of(out)
     results.write_atomically(out / "table1.md", text)
     print(text)

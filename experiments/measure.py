@@ -18,7 +18,7 @@ from absl import flags, logging
 
 from experiments import folders, inspection, measured, policies, study_inputs
 from experiments.command_line import OUT, cache_compilations, run
-from experiments.inspection import CHECKPOINT
+from experiments.inspection import CHECKPOINT, EPISODES, RUN, VIDEO
 from experiments.measured import EDGES, Measured
 from experiments.policies import Policies
 from experiments.settings import ConfigError
@@ -40,7 +40,7 @@ _SAMPLES = flags.DEFINE_integer("samples", 5000, "States, one action at each.", 
 
 def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax warns of every folder it reads
-    _, groups = inspection.load(argv)
+    _, groups = inspection.load(argv, ignored=[EPISODES, RUN, VIDEO])
     folder = policies.folder_of(Path(CHECKPOINT.value))  # of a unit: of its study
     out = Path(OUT.value or folder / "measures")
     folders.check_out("--out", out)
