@@ -132,7 +132,11 @@ def attacks_on(
         where = {"env_name": env.name, "action_dim": env.spec.action_dim}
         members = np.stack([attack_sets.load(p, **where).vectors for p in paths])
     return Attacked(
-        np.array(bounds), jnp.asarray(members), pretrained.states, pretrained.configs
+        np.array(bounds),
+        jnp.asarray(members),
+        pretrained.states,
+        pretrained.configs,
+        sweep.stack([pretrained.pgd] * count),
     )
 
 

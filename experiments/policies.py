@@ -19,12 +19,14 @@ from experiments import (
 )
 from experiments.attack_sets import Target, target_of
 from experiments.groups import Plan
+from experiments.perturbations import pgd_settings
 from experiments.policy_sets import repeated
 from experiments.programs import pretraining_key
 from experiments.settings import ConfigError
 from experiments.study import Run
 from rpex_jax import checkpoints, sweep
 from rpex_jax.agents import AGENTS
+from rpex_jax.attacks.perturbation import PGDSettings
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.data.statistics import ObservationStatistics
 from rpex_jax.envs import Env
@@ -43,6 +45,7 @@ class Pretrained(NamedTuple):
     configs: Any  # of the agent
     out: Path  # the folder of the study or collection
     targets: list[Target]  # per run, of the study's attacks; a collection has none
+    pgd: PGDSettings  # of the study; a collection has our choice
 
 
 class Policies(NamedTuple):
@@ -115,7 +118,7 @@ def _load_collected(
     runs, agent = sweep.stack([kinds.sac_run(config)]), AGENTS["sac"]
     state = _restore_offline(agent, env, runs, folder, number)
     labels = [{"policy": folder.name, "seed": config.seed}]
-    return _itself(labels, agent, state, runs, folder, [])
+    return _itself(labels, agent, state, runs, folder, [], PGDSettings())
 
 
 def _load_of_study(part: Plan, env: Env, folder: Path, number: int) -> Policies:
@@ -155,7 +158,8 @@ def _load_pretrained(
     state = _restore_offline(agent, env, runs, folder, number)
     names = ("base", "corruption", "seed")
     labels = [{name: run.labels[name] for name in names} for run in members]
-    return _itself(labels, agent, state, runs, folder, _targets(members, numbers))
+    targets, pgd = _targets(members, numbers), pgd_settings(members[0].config)
+    return _itself(labels, agent, state, runs, folder, targets, pgd)
 
 
 def _load_online(
@@ -201,8 +205,9 @@ def _load_online(
     agent = online_agent(program.method, base)
     labels = [run.labels for run in members]
     configs = sweep.stack([run_configs.offline_run(run).agent for run in members])
-    targets = _targets(members, numbers)
-    pretrained = Pretrained(base, states.agent, configs, folder.parents[1], targets)
+    targets, pgd = _targets(members, numbers), pgd_settings(members[0].config)
+    out = folder.parents[1]
+    pretrained = Pretrained(base, states.agent, configs, out, targets, pgd)
     return Policies(
         labels, agent, state.agent, states.statistics, runs, state.step, pretrained
     )
@@ -215,9 +220,11 @@ def _itself(
     runs: RunConfig,
     folder: Path,
     targets: list[Target],
+    pgd: PGDSettings,
 ) -> Policies:
     """Policies that started from nothing: attacks are made against themselves."""
-    itself = Pretrained(agent, state.agent, runs.agent, folder.parents[1], targets)
+    out = folder.parents[1]
+    itself = Pretrained(agent, state.agent, runs.agent, out, targets, pgd)
     return Policies(
         labels, agent, state.agent, state.statistics, runs, state.step, itself
     )

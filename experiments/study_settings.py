@@ -84,6 +84,8 @@ RANGES = {
     "attack.mutation_low": (0, 2),
     "attack.mutation_high": (0, 2),
     "attack.crossover": (0, 1),
+    "pgd.num_steps": (1, INFINITY),
+    "pgd.step_size": (1e-6, INFINITY),
     "evaluation.episodes": (1, INFINITY),
     "evaluation.every": (1, INFINITY),
 }

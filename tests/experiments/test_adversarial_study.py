@@ -9,6 +9,7 @@ from experiments.attack_sets import calibrated_q_max
 from experiments.configs.default import default_config
 from rpex_jax import results
 from rpex_jax.attacks.curriculum import Curriculum
+from rpex_jax.attacks.perturbation import PGDSettings
 from tests import diagnostic
 from tests.experiments.tiny import small_world, write_data
 
@@ -36,14 +37,18 @@ def only_run(**settings):
 
 
 @pytest.mark.parametrize(
-    ("kind", "uniform", "steps"),
-    [("random", 1, 0), ("adversarial", 0, 0), ("pgd", 0, 10)],
+    ("kind", "uniform", "pgd"),
+    [
+        ("random", 1, None),
+        ("adversarial", 0, None),
+        ("pgd", 0, PGDSettings(num_steps=3, step_size=1.5)),
+    ],
 )
-def test_a_kind_of_perturbation(kind, uniform, steps):
-    told = run_configs.online_run(
-        only_run(**{"perturbation.kind": kind, "perturbation.bound": 0.2})
-    ).perturbation
-    assert (told.uniform, told.pgd_steps, told.bound) == (uniform, steps, 0.2)
+def test_a_kind_of_perturbation(kind, uniform, pgd):
+    settings = {"perturbation.kind": kind, "perturbation.bound": 0.2}
+    settings |= {"pgd.num_steps": 3, "pgd.step_size": 1.5}
+    told = run_configs.online_run(only_run(**settings)).perturbation
+    assert (told.uniform, told.pgd, told.bound) == (uniform, pgd, 0.2)
 
 
 def test_without_a_perturbation_the_program_is_that_of_before():
