@@ -164,6 +164,7 @@ def test_a_chunk_ends_with_the_score_that_moves_q(condition, q):
     assert metrics["curriculum/smoothed"] == pytest.approx(smoothed, rel=1e-5)
     assert state.curriculum.q == pytest.approx(0.5 + 0.1 * smoothed, rel=1e-5)
     assert metrics["curriculum/next_q"] == state.curriculum.q
+    assert metrics["curriculum/hit_bound"] == 0.0
 
 
 def test_the_first_score_is_that_of_the_policy_at_the_start():
