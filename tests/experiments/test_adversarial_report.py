@@ -124,7 +124,7 @@ def test_rows_and_columns_of_tables_1_and_2(both):
         for env in ("Hopper-v4", "HalfCheetah-v4")
         for condition in conditions
     ]
-    assert table[1][2:] == ["0", "2,000", "1,500", "1,500", "1,500"]
+    assert table[1][2:] == ["0", "1,500", "1,500", "1,500", "1,500"]
     assert table[4][6].startswith("91.0 ")  # 30 + 60, and the seeds' mean of 1
 
     table = table_of(text, "## Table 2")
