@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from experiments.settings import (
     INFINITY,
     ConfigError,
+    check_each,
     check_multiple,
     check_name,
     check_values,
@@ -147,6 +148,7 @@ def check(config: ConfigDict) -> None:
             f"online.steps, {config.online.steps}"
         )
     check_multiple("online.chunk", config.online.chunk, learning, "after the warm-up ")
+    check_each("online.snapshots", config.online.snapshots, 1, 1, many=False)
     if num_offline(config) >= config.online.batch_size:
         raise ConfigError(
             f"online.offline_ratio is {config.online.offline_ratio}; it must leave at "

@@ -137,6 +137,7 @@ def default_config() -> ConfigDict:
     config.online.bc_weight = 0.0  # td3's cloning term: dropped
     config.online.initial_temperature = 0.1  # of the method sac, after pretraining
     config.online.corrupt_again = 0  # 0: online batches see pretraining's damage
+    config.online.snapshots = ()  # steps after which the agents are kept for good
 
     # What is executed online (arXiv 2510.13358), and how often it is perturbed. Most of
     # these numbers are lost in the paper; they are our choice.

@@ -89,6 +89,7 @@ def test_the_preset_paper_has_the_budgets_of_the_paper():
     config = get_config("tables")
     assert config.note == ""
     assert config.offline.steps == 5_000_000
+    assert config.online.snapshots == (1_000_000, 2_000_000, 3_000_000)
     assert len(config.sweep.seed) == 5 and config.evaluation.episodes == 100
     runs = study.expand_grid(config)
     steps = {kind(run): run.config.online.steps for run in runs}

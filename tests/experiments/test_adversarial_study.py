@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import attack_sets, policies, programs, run_configs, study
+from experiments import attack_sets, evaluate, policies, programs, run_configs, study
 from experiments import sweep as program
 from experiments.attack_sets import calibrated_q_max
 from experiments.configs.default import default_config
@@ -143,6 +143,7 @@ def finished(tmp_path_factory):
             "offline.chunk": 4,
             "online.steps": 8,
             "online.chunk": 4,
+            "online.snapshots": (3, 9),  # after the first of two chunks; not reached
             "online.capacity": 40,
             "curriculum.q_max": 0.0,
             "curriculum.episodes": 4,
@@ -214,6 +215,18 @@ def test_a_finished_study_resumes_to_itself(finished):
 
 
 def test_its_policies_load(finished):
-    out, _, _ = finished
+    """The last ones, and those of the middle that were kept: their returns are back."""
+    out, _, rows = finished
     _, groups = policies.load(out)
     assert sorted(len(group.labels) for group in groups) == [2, 2, 2]
+    kept = sorted(str(p.relative_to(out)) for p in out.glob("snapshots/*/*"))
+    assert kept == ["snapshots/online-0/1", "snapshots/online-1/1"]
+    env, groups = policies.load(out / kept[0])
+    found = evaluate.evaluate(env, groups, episodes=6)
+    expected = [
+        row["returns"]
+        for row in rows
+        if (row["group"], row["chunk"]) == ("online-0", 1)
+    ]
+    assert [row.step for row in found] == [4, 4]
+    np.testing.assert_allclose([row.returns for row in found], expected, rtol=1e-6)

@@ -180,6 +180,8 @@ def start(study: str, argument: str, base: str = "td3") -> tuple[ConfigDict, Pre
     config.online.offline_ratio = 0.0
     config.online.prefill = task.prefill
     config.online.capacity = preset.capacity
+    thirds = (third * preset.scheduled_steps // 3 for third in (1, 2, 3))
+    config.online.snapshots = tuple(thirds)
 
     config.perturbation.bound = task.bound
     config.curriculum.smoothing = preset.smoothing
