@@ -9,12 +9,12 @@ from rpex_jax.data import scores
 
 
 def perturbation(config: ConfigDict) -> Perturbation | None:
-    """How a run is perturbed, but for the members of its attack set."""
+    """How a run is perturbed; zeros stand for its attack set until there is one."""
     kind = config.perturbation.kind
     if kind == "none":
         return None
     return Perturbation(
-        members=np.zeros(()),
+        members=np.zeros((config.attack.searches, 1)),
         bound=config.perturbation.bound,
         uniform=float(kind == "random"),
         curriculum=curriculum(config),

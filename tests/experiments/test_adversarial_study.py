@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from experiments import attack_sets, evaluate, policies, programs, run_configs, study
+from experiments import (
+    attack_sets,
+    evaluate,
+    policies,
+    programs,
+    run_configs,
+    study,
+    study_cost,
+)
 from experiments import sweep as program
 from experiments.attack_sets import calibrated_q_max
 from experiments.configs.default import default_config
@@ -49,6 +57,13 @@ def test_a_kind_of_perturbation(kind, uniform, pgd):
     settings |= {"pgd.num_steps": 3, "pgd.step_size": 1.5}
     told = run_configs.online_run(only_run(**settings)).perturbation
     assert (told.uniform, told.pgd, told.bound) == (uniform, pgd, 0.2)
+
+
+def test_what_a_study_takes_is_known_before_its_attacks():
+    """Zeros stand for them in a dry run."""
+    env, run = diagnostic.target_reward(), only_run(**{"perturbation.kind": "random"})
+    data = study_cost.random_data(env.spec)
+    assert study_cost.online_sample(env, [run], data).num_bytes > 0
 
 
 def test_without_a_perturbation_the_program_is_that_of_before():
