@@ -3,11 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test lint format peers
+.PHONY: quickstart test format peers
 
+# Once more it goes on where it stopped, or shows the report again.
 quickstart: $(READY)
-	rm -rf runs/quickstart
-	$(BIN)/python -m experiments.sweep --config=experiments/configs/quickstart.py --out=runs/quickstart
+	$(BIN)/python -m experiments.sweep --config=experiments/configs/quickstart.py \
+	  --out=runs/make-quickstart --resume
 
 test: $(READY)
 	$(BIN)/ruff check .

@@ -9,17 +9,17 @@ have made; the folder above them gets one report of all.
 
 from pathlib import Path
 
-from absl import flags, logging
+from absl import logging
 from ml_collections import ConfigDict
 
-from benchmarks.study_flags import DATA, PRESET, TASKS, check_data, studies
+from benchmarks.study_flags import DATA, IGNORED, PRESET, TASKS, check_data, studies
 from experiments import folders, report, sweep
 from experiments.command_line import OUT, refuse_arguments, run
 from experiments.configs.adversarial import tables
 
 
 def main(argv: list[str]) -> None:
-    refuse_arguments(argv)
+    refuse_arguments(argv, ignored=IGNORED)
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     out = Path(OUT.value or "runs/adversarial")
     folders.check_out("--out", out)
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     check_data(configs)
     for config in configs:
         folder = out / config.env
-        sweep.run_study(config, folder, resume=flags.FLAGS.resume)
+        sweep.run_study(config, folder, resume=sweep.RESUME.value)
     print(report.write(out))
 
 

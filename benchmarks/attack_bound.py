@@ -18,7 +18,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from benchmarks import reports
-from experiments import attack, attack_sets, policies
+from experiments import attack, attack_sets, inspection, policies
 from experiments.attack_sets import PURPOSES
 from experiments.command_line import (
     CONFIG,
@@ -39,6 +39,12 @@ from rpex_jax.training.conditions import Attacked
 from rpex_jax.training.offline import OfflineState
 
 CHECKPOINTS = flags.DEFINE_list("checkpoints", [], "Folders of trained policies.")
+IGNORED = (  # they came with an import
+    inspection.CHECKPOINT,
+    inspection.EPISODES,
+    inspection.RUN,
+    inspection.VIDEO,
+)
 BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 EPISODES = 100
 CONDITIONS = ("normal", "random", "adversarial")
@@ -58,7 +64,7 @@ def main(argv: list[str]) -> None:
 def read(argv: list[str]) -> tuple[ConfigDict, list[tuple[Env, list[Policies]]]]:
     """The attack's settings and what `--checkpoints` names."""
     logging.set_verbosity(logging.ERROR)  # Orbax warns of every folder it reads
-    refuse_arguments(argv, takes_config=True)
+    refuse_arguments(argv, takes_config=True, ignored=IGNORED)
     if not CHECKPOINTS.value:
         raise ConfigError("--checkpoints is empty; it must name folders of policies")
     config = get_config()

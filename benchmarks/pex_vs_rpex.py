@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from benchmarks.study_flags import DATA, PRESET, TASKS, check_data, studies
+from benchmarks.study_flags import DATA, IGNORED, PRESET, TASKS, check_data, studies
 from experiments import folders, sweep
 from experiments.command_line import (
     OUT,
@@ -84,7 +84,7 @@ Cells = dict[tuple[str, str, str, str], Cell]  # (task, element, base, method)
 
 
 def main(argv: list[str]) -> None:
-    refuse_arguments(argv)
+    refuse_arguments(argv, ignored=IGNORED)
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     out = Path(OUT.value or "runs/pex-vs-rpex")
     configs = make_configs(
@@ -96,7 +96,7 @@ def main(argv: list[str]) -> None:
     if PRESET.value != "smoke":  # whose training takes no longer
         print(estimate(configs), flush=True)
     for config in configs:
-        sweep.run_study(config, out / config.env, resume=flags.FLAGS.resume)
+        sweep.run_study(config, out / config.env, resume=sweep.RESUME.value)
     text = report_of(out)
     results.write_atomically(out / "table1.md", text)
     print(text)
@@ -157,7 +157,10 @@ def paper_row(numbers: tuple[float, ...]) -> list[str]:
 
 
 def verdicts(cells: Cells) -> str:
-    """A line a base: RPEX against PEX, over all rows that both have."""
+    """A line a base: RPEX against PEX, over all rows that both have.
+
+    Interquartile means pool runs, so every row has as many there, its first.
+    """
     lines = []
     for base in ("iql", "riql"):
         rows = [
@@ -172,11 +175,16 @@ def verdicts(cells: Cells) -> str:
             for method in ("pex", "rpex")
         )
         above = sum(np.mean(rpex[row]) > np.mean(pex[row]) for row in rpex)
+        fewest = min(len(scores) for scores in (*pex.values(), *rpex.values()))
+        means = [
+            spread(interquartile_mean, {row: x[:fewest] for row, x in scores.items()})
+            for scores in (rpex, pex)
+        ]
         lines.append(
             f"{base}: RPEX is above PEX in {above} of {len(rows)} rows; a run of RPEX "
             "is above one of PEX with probability "
-            f"{spread(probability_of_improvement, rpex, pex)}; interquartile means "
-            f"{spread(interquartile_mean, rpex)} and {spread(interquartile_mean, pex)}."
+            f"{spread(probability_of_improvement, rpex, pex)}; interquartile means of "
+            f"{fewest} runs a row {means[0]} and {means[1]}."
         )
     return "\n".join(lines)
 

@@ -259,9 +259,8 @@ def draw(rows: list[dict], path: Path) -> None:
     axes.set_ylim(0)
     axes.grid(alpha=0.3)
     axes.legend()
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, dpi=150, format="png")
-    temporary.rename(path)
+    with results.whole_file(path) as file:
+        figure.savefig(file, dpi=150, format="png")
 
 
 if __name__ == "__main__":

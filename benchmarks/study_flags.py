@@ -6,8 +6,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import study, study_inputs
+from experiments import study, study_inputs, sweep
 from experiments.settings import ConfigError
+from experiments.sinks import SINK
 
 PRESET = flags.DEFINE_enum(
     "preset", "small", ["paper", "small", "smoke"], "How much to spend."
@@ -16,6 +17,8 @@ TASKS = flags.DEFINE_list("tasks", [], "Environments; by default the benchmark's
 DATA = flags.DEFINE_list(
     "data", [], "A data set for each task; by default one that collect makes."
 )
+# Of a sweep's flags these benchmarks read `--resume` alone.
+IGNORED = (sweep.LAUNCHER, sweep.UNIT_SIZE, sweep.RESOURCES, sweep.DRY_RUN, SINK)
 
 
 def studies(

@@ -9,15 +9,13 @@ timings on shared machines are noisy: the ratios are what to quote.
 """
 
 import contextlib
-import json
 import sys
 import time
 from pathlib import Path
 
-from benchmarks import peer_process, steps, updates
+from benchmarks import peer_process, reports, steps, updates
 from experiments.command_line import OUT, refuse_arguments, run
 from experiments.folders import check_out, provenance
-from rpex_jax import results
 
 MINUTES = 10
 UPDATE_SECONDS = 16.0  # of rounds, an agent; compiling comes on top
@@ -39,17 +37,10 @@ def main(argv: list[str]) -> None:
     compiled, more_skipped = step_rates("mjx", deadline)
     walks, skipped = walks + compiled, skipped + more_skipped
     made_with["minutes"] = f"{(time.monotonic() - begin) / 60:.1f}"
-    header = "".join(f"{key}: {value}  \n" for key, value in made_with.items())
-    text = f"{header}\n{updates.tables(rates)}\n\n{steps.table(walks)}\n"
+    text = f"{updates.tables(rates)}\n\n{steps.table(walks)}"
     if skipped:
-        text += f"\nLeft out for want of time: {'; '.join(skipped)}.\n"
-    print(text)
-    if OUT.value:
-        out = Path(OUT.value)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        record = {"machine": made_with, "updates": rates, "steps": walks}
-        results.write_atomically(out.with_suffix(".json"), json.dumps(record, indent=1))
-        results.write_atomically(out.with_suffix(".md"), text)
+        text += f"\n\nLeft out for want of time: {'; '.join(skipped)}."
+    reports.write(made_with, text, {"updates": rates, "steps": walks})
 
 
 def update_rates(python: str | None) -> tuple[list[dict], dict[str, str]]:

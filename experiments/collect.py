@@ -97,10 +97,6 @@ def collect(
     if builtin:
         folders.check_out_file("--builtin", Path(builtin))
     folders.check_out("--out", out)
-    if (out / "config.json").exists() and not overwrite:
-        raise settings.ConfigError(
-            f"--out is {out}, which holds results; pass --overwrite or another folder"
-        )
     about = folders.provenance("experiments.collect")
     with contextlib.ExitStack() as stack:
         recordings = {
@@ -118,7 +114,8 @@ def collect(
         }
         for opened in recordings.values():
             opened.check_widths(*env.spec)
-        out.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(folders.locked(out))
+        check_replaceable(out, overwrite)
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
         for name, content in (("versions", about), ("config", config.to_dict())):
             text = json.dumps(content, indent=1) + "\n"
@@ -133,6 +130,22 @@ def collect(
     if builtin:
         compact.save_builtin(builtin, sources.load(*ids.values()))
     return ids
+
+
+def check_replaceable(out: Path, overwrite: bool) -> None:
+    """Raises a `ConfigError` where results would go that nobody gave up."""
+    saved = out / "config.json"
+    if not saved.exists() and not (out / "checkpoints").exists():
+        return
+    if not overwrite:
+        raise settings.ConfigError(
+            f"--out is {out}, which holds results; pass --overwrite or another folder"
+        )
+    if "kinds" not in folders.read_json(saved):
+        raise settings.ConfigError(
+            f"--out is {out}, which is no collection's folder; --overwrite must have "
+            "one, or a new one"
+        )
 
 
 def training(config: ConfigDict, env: Env) -> Iterator[Evaluated]:

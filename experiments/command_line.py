@@ -1,12 +1,14 @@
 """What the programs share: flags, errors of one line, the cache."""
 
+import contextlib
 import difflib
 import functools
 import os
 import re
 import runpy
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +17,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments import settings
+from experiments.interruption import Interrupted
 from experiments.settings import ConfigError
 from rpex_jax.checkpoints import CheckpointError
 from rpex_jax.data.attack_sets import AttackSetError
@@ -39,7 +42,7 @@ PROBLEMS = (
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Runs a program, whose user's mistakes end it with one line and exit code 2.
+    """Runs a program, which ends as in `errors_in_a_line`.
 
     Args:
       main: the program; of its arguments the flags are gone, the first is its name.
@@ -49,14 +52,48 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 def _run(main: Callable[[list[str]], None], argv: list[str]) -> None:
     use_cores(num_cores())
-    try:
+    with errors_in_a_line():
         main(argv)
+
+
+@contextlib.contextmanager
+def errors_in_a_line() -> Iterator[None]:
+    """Ends the program with a sentence and an exit code, where a user can go on.
+
+    The user's mistakes and what cannot be read or written end it with 2, a signal with
+    128 and its number.
+    """
+    try:
+        yield
     except PROBLEMS as error:
         fail(error)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        place, reason = error.filename or OUT.value, error.strerror or error
+        fail(f"{f'{place}: ' if place else ''}{reason}; what was saved is whole")
+    except Interrupted as stopped:
+        print(
+            f"{stopped}: stopped; the same command with --resume goes on from the last "
+            "chunk that was saved",
+            file=sys.stderr,
+        )
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:
+        print("stopped at once; what was saved is whole", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
-def refuse_arguments(argv: list[str], takes_config: bool = False) -> None:
-    """Raises a `ConfigError` at an argument that no flag took, or a useless config."""
+def refuse_arguments(
+    argv: list[str],
+    takes_config: bool = False,
+    ignored: Iterable[flags.FlagHolder] = (),
+) -> None:
+    """Raises a `ConfigError` at an argument that would do nothing.
+
+    Args:
+      argv: what no flag took, after the program's name.
+      takes_config: whether the program reads `--config`.
+      ignored: flags that came with an import, and that the program does not read.
+    """
     if len(argv) > 1:
         raise ConfigError(
             f"unknown argument {argv[1]!r}; all arguments are flags, --name=value"
@@ -64,6 +101,11 @@ def refuse_arguments(argv: list[str], takes_config: bool = False) -> None:
     if not takes_config and CONFIG.value is not None:
         file = flags.FLAGS["config"].config_filename
         raise ConfigError(f"--config is {file}; this program must have none")
+    for flag in ignored:
+        if flag.present:
+            raise ConfigError(
+                f"--{flag.name} is {flag.value}; this program must have none"
+            )
 
 
 def the_folder(argv: list[str]) -> Path:
@@ -76,7 +118,7 @@ def the_folder(argv: list[str]) -> Path:
         raise ConfigError(
             f"the arguments are {argv[1:]}; there must be one, a results folder"
         )
-    refuse_arguments(argv[:1])
+    refuse_arguments(argv[:1], ignored=[OUT])
     if not Path(argv[1]).is_dir():
         raise ConfigError(f"{argv[1]} is no folder; it must be a results folder")
     return Path(argv[1])

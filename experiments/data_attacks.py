@@ -9,7 +9,6 @@ trains, and kept in OUT/attacks/rows.npz, so that a study that goes on does not 
 again.
 """
 
-import os
 from pathlib import Path
 
 import jax
@@ -27,6 +26,7 @@ from rpex_jax.attacks import adversarial_corruption
 from rpex_jax.attacks.adversarial_corruption import OFFLINE, Attacker
 from rpex_jax.attacks.corruption import ELEMENTS, Shifts, hits, row_keys
 from rpex_jax.envs import Env
+from rpex_jax.results import whole_file
 from rpex_jax.training.offline import AttackedRows, OfflineData, data_key
 from rpex_jax.training.run import RunConfig
 from rpex_jax.types import Array
@@ -153,10 +153,8 @@ def _is_hit(data: OfflineData, runs: list[Run]) -> np.ndarray:
 
 def _save(path: Path, attacked: AttackedRows) -> None:
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    with whole_file(path) as file:
         np.savez(file, place=attacked.place, **attacked.shifts._asdict())
-    os.replace(temporary, path)
 
 
 def _load(path: Path) -> AttackedRows:

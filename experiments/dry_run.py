@@ -29,6 +29,8 @@ def describe(
     checked = check_study(config)
     parts = [("all", plan(checked.runs))]
     how = f"One process, on {jax.local_device_count()} devices."
+    if unit_size is None:
+        unit_size = units.noted(out)
     if unit_size is not None:
         units.check_independent(checked.runs)
         of_study = units.units(checked.runs, unit_size)

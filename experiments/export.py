@@ -6,6 +6,7 @@ The same curves as of a sweep with `--sink`, from its files alone. Once more bri
 up to date.
 """
 
+import contextlib
 from pathlib import Path
 
 from experiments import folders, sinks
@@ -38,10 +39,13 @@ def export(out: Path, names: list[str]) -> None:
     if not names:
         raise ConfigError(f"--sink is empty; it must name of {', '.join(sinks.SINKS)}")
     groups = sinks.by_group(folders.read_rows(out))
-    for sink in sinks.open_sinks(names, out).values():
-        for rows in groups:
-            sinks.write_all(sink, sinks.curves(rows, config))
-        sink.close()
+    with contextlib.ExitStack() as stack:
+        opened = sinks.open_sinks(names, out).values()
+        for sink in opened:
+            stack.enter_context(contextlib.closing(sink))
+        for sink in opened:
+            for rows in groups:
+                sinks.write_all(sink, sinks.curves(rows, config))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 import contextlib
 import datetime
+import errno
 import fcntl
+import functools
 import importlib.metadata
 import json
+import operator
 import os
 import platform
 import shlex
@@ -21,18 +24,29 @@ from experiments.configs import collect
 from experiments.configs.default import default_config
 from experiments.settings import ConfigError, check_types
 from rpex_jax import results
+from rpex_jax.devices import num_cores
 
-PACKAGES = ("jax", "flax", "optax", "mujoco", "gymnasium", "minari", "numpy")
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
+    *("mujoco", "mujoco-mjx", "gymnasium", "minari"),
+)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+OF_A_START = ("date", "command")  # that a study of one version has several of
 
 
 def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
-    """Writes what was asked for and with what, or checks that it is the same.
+    """Writes what was asked for and with what, or checks that the first is the same.
+
+    Who goes on with other versions is noted too.
+
+    Args:
+      out: the folder, which is locked.
+      config: what is asked for.
+      resume: the same is to be there already.
 
     Raises:
-      ConfigError: the folder holds a study already, or another one on resume; or none
-        can be made there.
+      ConfigError: the folder holds a study already, or another one on resume.
     """
-    check_out("--out", out)
     text = json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
     saved = out / "config.json"
     if saved.exists():
@@ -45,12 +59,33 @@ def prepare(out: Path, config: ConfigDict, resume: bool) -> None:
             raise ConfigError(
                 f"--resume needs the config that {out} was made with; {other}"
             )
-        return
-    out.mkdir(parents=True, exist_ok=True)
     program = sys.modules["__main__"].__spec__  # None where it is no module
     versions = provenance(program.name if program else "experiments.sweep")
-    results.write_atomically(out / "versions.json", json.dumps(versions, indent=1))
-    results.write_atomically(saved, text)
+    file = out / "versions.json"
+    if file.exists():
+        versions = resumed(read_json(file), versions)
+    results.write_atomically(file, json.dumps(versions, indent=1))
+    if not saved.exists():
+        results.write_atomically(saved, text)
+
+
+def resumed(first: dict, now: dict) -> dict:
+    """The versions of a study that goes on: the first, and what has changed since.
+
+    Args:
+      first: what was noted so far; `resumed` in it has the changes, in order.
+      now: `provenance` of the process that goes on.
+    """
+    changes = first.get("resumed", [])
+    last = functools.reduce(operator.or_, changes, first)
+    changed = {
+        name: value
+        for name, value in now.items()
+        if name not in OF_A_START and last.get(name) != value
+    }
+    if not changed:
+        return first
+    return first | {"resumed": [*changes, changed | {x: now[x] for x in OF_A_START}]}
 
 
 def check_out(key: str, out: Path) -> None:
@@ -74,26 +109,29 @@ def check_out_file(key: str, file: Path) -> None:
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keeps other processes of this kind out of a folder that there is.
+    """Makes a folder, if there is none, and keeps other processes of this kind out.
 
-    The lock is the system's and goes with the process, however that ends.
+    The lock is the system's and goes with the process, however that ends. It is on a
+    file, since NFS tells other machines of no lock on a folder. Some file systems of
+    clusters have no locks at all, and there nobody is kept out.
 
     Raises:
-      ConfigError: another process is at work there.
+      ConfigError: another process is at work there, or no folder can be made.
     """
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(folder)
-        raise ConfigError(
-            f"--out is {out}, where another process is at work; wait for its end, or "
-            "take another folder"
-        ) from error
-    try:
+    check_out("--out", out)
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"--out is {out}, where another process is at work; wait for its end, "
+                "or take another folder"
+            ) from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
         yield
-    finally:
-        os.close(folder)
 
 
 def read(out: Path) -> ConfigDict:
@@ -155,14 +193,18 @@ def provenance(module: str) -> dict:
     Args:
       module: the program that runs, as `python -m` takes it.
     """
-    device = jax.devices()[0]
-    return {name: importlib.metadata.version(name) for name in PACKAGES} | {
-        "date": datetime.date.today().isoformat(),
-        "python": platform.python_version(),
-        "device": f"{device.platform}: {device.device_kind}, {os.cpu_count()} cores",
-        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
-        "commit": commit(),
-    }
+    device, count = jax.devices()[0], jax.local_device_count()
+    return (
+        {name: importlib.metadata.version(name) for name in PACKAGES}
+        | {
+            "date": datetime.date.today().isoformat(),
+            "python": platform.python_version(),
+            "device": f"{device.platform}: {count} x {device.device_kind}, "
+            f"{num_cores()} cores",  # on a CPU both decide the last bits of results
+            "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+            "commit": commit(),
+        }
+    )
 
 
 def difference(old: dict, new: dict, prefix: str = "") -> str:

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 
 from rpex_jax.envs import gridworld
 from rpex_jax.envs.gridworld import DIRECTIONS, Grid
+from rpex_jax.results import whole_file
 from rpex_jax.types import Transition
 
 
@@ -47,10 +48,9 @@ def plot(grid: Grid, data: Transition, panels: list[Panel], path: Path) -> None:
     for axis in axes:
         draw_grid(grid, axis)
     figure.tight_layout()
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, dpi=110, format="png")
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=110, format="png")
     plt.close(figure)
-    temporary.rename(path)
 
 
 _TO_SCALE = {"angles": "xy", "scale_units": "xy", "scale": 1.0}

@@ -3,6 +3,7 @@
 The flags are defined once, so that the programs can be imported side by side.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,13 +36,17 @@ class Row(NamedTuple):
     returns: list[float]
 
 
-def load(argv: list[str], takes_config: bool = False) -> tuple[Env, list[Policies]]:
-    """What `--checkpoint` names; see `policies.load`.
+def load(
+    argv: list[str],
+    takes_config: bool = False,
+    ignored: Iterable[flags.FlagHolder] = (),
+) -> tuple[Env, list[Policies]]:
+    """What `--checkpoint` names; see `policies.load` and `refuse_arguments`.
 
     Raises:
       ConfigError: there is no such checkpoint, or `refuse_arguments` does.
     """
-    refuse_arguments(argv, takes_config)
+    refuse_arguments(argv, takes_config, ignored)
     if not CHECKPOINT.value:
         raise ConfigError("--checkpoint is empty; it must name the policies' folder")
     return policies.load(Path(CHECKPOINT.value))

@@ -1,4 +1,7 @@
-"""A signal ends a sweep after the chunk in flight, not in it."""
+"""A signal ends a sweep after the chunk in flight, not in it.
+
+But for units on other machines, or in other processes of this one: nobody tells them.
+"""
 
 import contextlib
 import signal
@@ -7,10 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a job scheduler at its limit
+SAVED = "the chunk in flight is finished and saved first"
+LOST = "units are stopped, each at the cost of its chunk in flight"
 
 
 class Interrupted(Exception):
-    """A sweep has stopped at a whole chunk because a signal asked for it."""
+    """A sweep has stopped because a signal asked for it; what is saved goes on."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -18,11 +23,14 @@ class Interrupted(Exception):
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[Callable[[], None]]:
+def deferred(follows: str = SAVED) -> Iterator[Callable[[], None]]:
     """Gives `check()`, which raises `Interrupted` if a signal has come since.
 
     The second signal ends the program at once, as without this. Outside of the main
     thread, where Python has no signals, nothing changes.
+
+    Args:
+      follows: what the user is told that a signal does.
     """
     came: list[int] = []
 
@@ -30,11 +38,8 @@ def deferred() -> Iterator[Callable[[], None]]:
         if came:
             raise KeyboardInterrupt
         came.append(number)
-        print(
-            f"\n{signal.Signals(number).name}: the chunk in flight is finished and "
-            "saved first; once more to stop at once",
-            file=sys.stderr,
-        )
+        name = signal.Signals(number).name
+        print(f"\n{name}: {follows}; once more to stop at once", file=sys.stderr)
 
     def check() -> None:
         if came:

@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from absl import flags, logging
 
-from experiments import folders, inspection, measured, study_inputs
+from experiments import folders, inspection, measured, policies, study_inputs
 from experiments.command_line import OUT, cache_compilations, run
+from experiments.inspection import CHECKPOINT, EPISODES, RUN, VIDEO
 from experiments.measured import EDGES, Measured
 from experiments.policies import Policies
 from experiments.settings import ConfigError
@@ -39,8 +40,8 @@ _SAMPLES = flags.DEFINE_integer("samples", 5000, "States, one action at each.", 
 
 def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax warns of every folder it reads
-    _, groups = inspection.load(argv)
-    folder = groups[0].pretrained.out
+    _, groups = inspection.load(argv, ignored=[EPISODES, RUN, VIDEO])
+    folder = policies.folder_of(Path(CHECKPOINT.value))  # of a unit: of its study
     out = Path(OUT.value or folder / "measures")
     folders.check_out("--out", out)
     data = data_of(folder)

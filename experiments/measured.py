@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,6 +129,5 @@ def plot(runs: list[Measured], path: Path) -> None:
     for k, panel in enumerate(panels[-1]):
         panel.set_xlabel(f"action {k}")
     panels[0][-1].legend(fontsize=7)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, dpi=100, format="png")
-    os.replace(temporary, path)
+    with results.whole_file(path) as file:
+        figure.savefig(file, dpi=100, format="png")

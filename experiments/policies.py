@@ -43,7 +43,7 @@ class Pretrained(NamedTuple):
     agent: Agent
     states: Any  # of the agent
     configs: Any  # of the agent
-    out: Path  # the folder of the study or collection
+    out: Path  # the folder of the collection, or of the study or unit with its attacks
     targets: list[Target]  # per run, of the study's attacks; a collection has none
     pgd: PGDSettings  # of the study; a collection has our choice
 
@@ -75,8 +75,7 @@ def load(checkpoint: Path, key: str = "--checkpoint") -> tuple[Env, list[Policie
       CheckpointError: it is damaged, or of something else.
     """
     checkpoint = checkpoint.absolute()
-    outs = (checkpoint, *checkpoint.parents[:5])
-    out = next((o for o in outs if (o / "config.json").is_file()), checkpoint)
+    out = folder_of(checkpoint)
     within = checkpoint.relative_to(out).parts
     kind = SNAPSHOTS if SNAPSHOTS in within else "checkpoints"
     found = out.glob(f"{kind}/*/*"), out.glob(f"units/*/{kind}/*/*")
@@ -107,6 +106,16 @@ def load(checkpoint: Path, key: str = "--checkpoint") -> tuple[Env, list[Policie
         _load_of_study(plans[folder.parents[1]], env, folder, number)
         for folder, number in last.items()
     ]
+
+
+def folder_of(checkpoint: Path) -> Path:
+    """The folder of the study or collection that a checkpoint is of, absolute.
+
+    The checkpoint itself where there is none.
+    """
+    checkpoint = checkpoint.absolute()
+    outs = (checkpoint, *checkpoint.parents[:5])
+    return next((out for out in outs if (out / "config.json").is_file()), checkpoint)
 
 
 def _groups(part: Plan | None, kind: str) -> list[str]:

@@ -56,6 +56,9 @@ def online_run(run: Run) -> RunConfig:
             epsilon=config.expansion.epsilon,
             temperature_rate=config.expansion.temperature_rate,
             target_entropy=config.expansion.target_entropy,
+            density_floor=config.expansion.density_floor,
+            lowest_weight=config.expansion.lowest_weight,
+            highest_weight=config.expansion.highest_weight,
             ipw_form=config.expansion.ipw_form,
             offline_action=config.expansion.offline_action,
         )

@@ -61,11 +61,17 @@ def parse_value(text: str, config: ConfigDict, key: str) -> Any:
             f"{key} cannot differ between the runs of a study; numbers and names in "
             f"{', '.join(PER_RUN)} can"
         )
+    return as_type(text, type(current), key)
+
+
+def as_type(text: str, kind: type, key: str) -> Any:
+    """The text as a value of this type, or a `ConfigError`."""
     try:
-        return type(current)(text)
+        return kind(text)
     except ValueError as error:
-        kind = type(current).__name__
-        raise ConfigError(f"{key} is {text!r}; it must be of type {kind}") from error
+        raise ConfigError(
+            f"{key} is {text!r}; it must be of type {kind.__name__}"
+        ) from error
 
 
 # What a corruption's settings and further axes may change; all else is the study's.

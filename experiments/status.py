@@ -31,7 +31,7 @@ class Progress(NamedTuple):
     name: str  # of its checkpoints and rows
     what: str
     runs: int
-    chunks: int  # done
+    chunks: int  # done; all of them once all runs have failed
     expected: int
     chunk_steps: int
     score: float  # mean over runs of the last evaluation; NaN before the first
@@ -111,7 +111,10 @@ def _group(
         if row["chunk"] > max(1, done - RECENT)
     }
     rate = runs * chunk / np.mean([*seconds.values()]) if seconds else np.nan
-    return Progress(name, what, runs, done, steps // chunk, chunk, score, float(rate))
+    expected = steps // chunk
+    if sum("failed" in row for row in rows) == runs:  # there will be no more rows
+        done = expected
+    return Progress(name, what, runs, done, expected, chunk, score, float(rate))
 
 
 def _seconds_left(group: Progress, groups: list[Progress]) -> float:

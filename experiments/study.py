@@ -8,6 +8,7 @@ from experiments import corruptions
 from experiments.configs.default import default_config
 from experiments.settings import (
     ConfigError,
+    as_type,
     check_name,
     check_types,
     parse_setting,
@@ -17,7 +18,8 @@ from experiments.study_settings import check
 from rpex_jax import sweep
 from rpex_jax.methods import METHODS
 
-AXES = ("base", "method", "corruption", "seed")  # a study has these; and further ones
+# A study has these axes, of names but for the seed; and further ones.
+AXES = {"base": str, "method": str, "corruption": str, "seed": int}
 
 
 class Run(NamedTuple):
@@ -35,18 +37,7 @@ def expand_grid(config: ConfigDict) -> list[Run]:
     """
     check_types(config, default_config())
     corruptions.check_forms(config)
-    axes = {name: config.sweep[name] for name in AXES}
-    for axis in config.sweep.axes:
-        key, values = parse_setting(axis)
-        if key in axes:
-            raise ConfigError(f"sweep.axes has {key!r} twice; each may come once")
-        axes[key] = tuple(parse_value(v, config, key) for v in values.split(","))
-    skipped = [
-        dict(map(parse_setting, str(text).split())) for text in config.sweep.skip
-    ]
-    for labels in skipped:
-        for name in labels:
-            check_name("sweep.skip", name, tuple(axes))
+    axes = axes_of(config)
     for seed in axes["seed"]:
         if type(seed) is not int or not 0 <= seed < 2**31:
             raise ConfigError(
@@ -57,26 +48,64 @@ def expand_grid(config: ConfigDict) -> list[Run]:
         "method": tuple(METHODS),
         "corruption": tuple(config.corruptions),
     }
+    skipped = skips_of(config)
     for name, names in allowed.items():
         for value in axes[name]:
             check_name(f"sweep.{name}", value, names)
+        for skip in skipped:  # of an axis that was narrowed no run need be left
+            if name in skip:
+                check_name("sweep.skip", skip[name], names)
     for name, values in axes.items():
         key = f"sweep.{name}" if name in AXES else f"sweep.axes {name}"
         if not values:
             raise ConfigError(f"{key} is empty; it must hold at least one value")
         if len(set(values)) < len(values):
             raise ConfigError(f"{key} is {values}; each value may come once")
-    points = [
-        labels
-        for labels in sweep.grid(axes)
-        if not any(
-            all(str(labels[name]) == value for name, value in skip.items())
-            for skip in skipped
-        )
-    ]
+    points = grid(config)
     if not points:
         raise ConfigError(f"sweep.skip is {config.sweep.skip}; it leaves no run")
     return [resolve(config, labels) for labels in points]
+
+
+def grid(config: ConfigDict) -> list[dict[str, Any]]:
+    """The labels of every run: all points of the axes, but those in `sweep.skip`.
+
+    Raises:
+      ConfigError: an axis, or what is skipped, cannot be read.
+    """
+    skipped = skips_of(config)
+    return [
+        labels
+        for labels in sweep.grid(axes_of(config))
+        if not any(skip.items() <= labels.items() for skip in skipped)
+    ]
+
+
+def axes_of(config: ConfigDict) -> dict[str, tuple]:
+    """The values of all axes by name, those of further ones as their settings'."""
+    axes = {name: config.sweep[name] for name in AXES}
+    for axis in config.sweep.axes:
+        key, values = parse_setting(axis)
+        if key in axes:
+            raise ConfigError(f"sweep.axes has {key!r} twice; each may come once")
+        axes[key] = tuple(parse_value(v, config, key) for v in values.split(","))
+    return axes
+
+
+def skips_of(config: ConfigDict) -> list[dict[str, Any]]:
+    """The labels that no run may have together, as values of their axes."""
+    names = tuple(axes_of(config))
+
+    def value_of(name: str, text: str) -> Any:
+        check_name("sweep.skip", name, names)
+        if name in AXES:
+            return as_type(text, AXES[name], name)
+        return parse_value(text, config, name)
+
+    return [
+        {name: value_of(name, value) for name, value in map(parse_setting, pairs)}
+        for pairs in (str(text).split() for text in config.sweep.get("skip", ()))
+    ]
 
 
 def resolve(config: ConfigDict, labels: dict[str, Any]) -> Run:

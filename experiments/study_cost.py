@@ -2,7 +2,7 @@
 
 A short chunk of the program with the most arithmetic is compiled and timed, one offline
 and one online, with all its runs; other programs are taken to do as many operations a
-second. Episodes of evaluations count as of full length.
+second. Episodes of evaluations and of attacks count as of full length.
 """
 
 import time
@@ -15,10 +15,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import programs, run_configs, study, study_inputs, waves
+from experiments.attack_sets import purposes, target_of
 from experiments.groups import plan
 from experiments.operations import flops_per_update
 from experiments.policy_sets import repeated
-from experiments.programs import by_pretraining
 from experiments.study import Run
 from rpex_jax import sweep
 from rpex_jax.agents import AGENTS
@@ -181,13 +181,34 @@ def online_cost(env: Env, members: list[Run], data: OfflineData) -> Cost:
 
 
 def evaluation_steps(config: ConfigDict, env: Env) -> int:
-    """Environment steps of all evaluations, if no episode ends early."""
+    """Environment steps of all evaluations and attacks, if no episode ends early."""
     runs = study.expand_grid(config)
-    online = (config.online.steps - config.online.warmup) // config.online.chunk
-    offline = config.offline.steps // config.offline.chunk
-    evaluations = len(runs) * online + len(by_pretraining(runs)) * offline
-    evaluations //= config.evaluation.every
-    return evaluations * config.evaluation.episodes * (env.time_limit or 1000)
+    part, of_study, attack = plan(runs), config.evaluation, config.attack
+
+    def evaluations(num_chunks: int) -> int:  # the last chunk always has one
+        return -(-num_chunks // of_study.every) * of_study.episodes
+
+    episodes = 0
+    for program, keys in part.offline.values():
+        episodes += len(keys) * evaluations(program.steps // program.chunk)
+    targets = {target_of(run, part.numbers) for run in runs}
+    num_conditions = len(of_study.conditions)
+    if num_conditions > 1:  # of the pretrained policies
+        episodes += len(targets) * num_conditions * of_study.episodes
+    searched = {
+        (target_of(run, part.numbers), purpose)
+        for run in runs
+        for purpose in purposes(run)
+    }
+    of_search = attack.population_size * (attack.generations + 1) * attack.episodes
+    episodes += len(searched) * attack.searches * of_search
+    for program, members in part.online.values():
+        num_chunks = (program.steps - program.warmup) // program.chunk
+        of_run = num_conditions * evaluations(num_chunks)
+        if members[0].config.perturbation.kind != "none":
+            of_run += (num_chunks + 1) * program.curriculum_episodes
+        episodes += len(members) * of_run
+    return episodes * (env.time_limit or 1000)
 
 
 def steps_per_second(env: Env) -> float:

@@ -23,7 +23,7 @@ class Run(NamedTuple):
     settings: dict[str, Any]  # all, by key; and its labels
     evaluations: dict[int, dict[str, np.ndarray]]  # step: condition: scores [episodes]
     q: list[tuple[int, float]]  # (steps done, q of the chunk that ended there)
-    step: int  # done
+    step: int  # done; of a run that failed, its last
 
 
 class Study(NamedTuple):
@@ -83,9 +83,11 @@ def read(folder: Path) -> Study:
         run = online.get(key, Run(settings | labels, {}, [], 0))
         if of_row:
             run.evaluations[row["step"]] = of_row
-        if "curriculum/q" in row:
+        if row.get("curriculum/q") is not None:  # null: it was NaN
             run.q.append((row["step"], row["curriculum/q"]))
-        online[key] = run._replace(step=row["step"])
+        has_failed = "failed" in row  # its NaN is what it scores from here on
+        step = run.settings["online.steps"] if has_failed else row["step"]
+        online[key] = run._replace(step=step)
     return Study(
         config["env"], config, list(pretrained.values()), list(online.values())
     )

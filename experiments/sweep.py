@@ -9,19 +9,25 @@ On many machines a study is cut into units, which Ray or Slurm runs:
       --resources=timeout_min=1440,gpus_per_node=1,slurm_partition=gpu [--dry_run]
 """
 
-import contextlib
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags, logging
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
-from experiments import dry_run, folders, interruption, report, settings, sinks, units
+from experiments import (
+    dry_run,
+    folders,
+    interruption,
+    overrides,
+    report,
+    settings,
+    sinks,
+    units,
+)
 from experiments.command_line import (
     OUT,
     cache_compilations,
-    fail,
     read_config,
     refuse_arguments,
     run,
@@ -31,66 +37,45 @@ from experiments.groups import plan
 from experiments.launchers import LAUNCHERS, Launcher, parse_resources
 from experiments.worker import check_study, data_of, train_part
 
-_RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
-_LAUNCHER = flags.DEFINE_enum(
+RESUME = flags.DEFINE_bool("resume", False, "Go on from the folder's checkpoints.")
+LAUNCHER = flags.DEFINE_enum(
     "launcher", "local", [*LAUNCHERS], "Who runs the units of the study."
 )
-_UNIT_SIZE = flags.DEFINE_integer(
+UNIT_SIZE = flags.DEFINE_integer(
     "unit_size",
     None,
     "Pretrainings in a unit of work, with all that goes on from them; 0 is all of a "
     "program, which is what other launchers than local take.",
     lower_bound=0,
 )
-_RESOURCES = flags.DEFINE_list(
+RESOURCES = flags.DEFINE_list(
     "resources", [], "What a unit gets, as the launcher's library calls it: key=value."
 )
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would run, and run nothing.")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would run, and run nothing.")
 
 
 def main(argv: list[str]) -> None:
     refuse_arguments(argv, takes_config=True)
     config = read_config(default_config())
+    overrides.check(config, config_flags.get_override_values(flags.FLAGS["config"]))
     logging.set_verbosity(logging.ERROR)  # Orbax tells of every file it touches
     study_name = Path(flags.FLAGS["config"].config_filename).stem
     out = Path(OUT.value or f"runs/{study_name}")
-    with errors_in_a_line(out):
-        resources = parse_resources(_RESOURCES.value)
-        launch = LAUNCHERS[_LAUNCHER.value](resources)
-        size = _UNIT_SIZE.value
-        if _LAUNCHER.value != "local" and size is None and units.noted(out) is None:
-            size = 0
-        if _DRY_RUN.value:
-            print(dry_run.describe(config, out, size, launch))
-        else:
-            run_study(
-                config,
-                out,
-                resume=_RESUME.value,
-                unit_size=size,
-                launch=launch,
-                sink_names=sinks.SINK.value,
-            )
-
-
-@contextlib.contextmanager
-def errors_in_a_line(out: Path) -> Iterator[None]:
-    """Ends the program with a sentence and an exit code, where a user can go on.
-
-    What cannot be written ends it with 2, a signal with 128 and its number.
-    """
-    try:
-        yield
-    except OSError as error:  # a full disk, a folder that cannot be written
-        place = error.filename or out
-        fail(f"{place}: {error.strerror}; what was saved is whole, --resume goes on")
-    except interruption.Interrupted as stopped:
-        print(
-            f"{stopped}: stopped after a whole chunk; the same command with --resume "
-            "goes on",
-            file=sys.stderr,
+    launch = LAUNCHERS[LAUNCHER.value](parse_resources(RESOURCES.value))
+    size = UNIT_SIZE.value
+    if LAUNCHER.value != "local" and size is None and units.noted(out) is None:
+        size = 0
+    if DRY_RUN.value:
+        print(dry_run.describe(config, out, size, launch))
+    else:
+        run_study(
+            config,
+            out,
+            resume=RESUME.value,
+            unit_size=size,
+            launch=launch,
+            sink_names=sinks.SINK.value,
         )
-        sys.exit(stopped.exit_code)
 
 
 def run_study(
@@ -115,30 +100,31 @@ def run_study(
     Raises:
       ConfigError, DatasetError, AttackSetError, CheckpointError: before anything is
         compiled.
-      Interrupted: a signal came; the folder is at a whole chunk.
+      Interrupted: a signal came; `--resume` goes on.
     """
     followers = sinks.open_sinks(sink_names, out)
     checked = check_study(config)
-    if unit_size is not None:
+    if unit_size is not None or units.noted(out) is not None:
         units.check_independent(checked.runs)
         if sink_names:
             raise settings.ConfigError(
                 f"--sink is {','.join(sink_names)}, which follows a whole study; for "
                 "one in units use experiments.export"
             )
-    folders.prepare(out, config, resume)
-    if config.note:
-        print(f"Note: {config.note}.")
-    cache_compilations()
+    launch = launch or LAUNCHERS["local"]({})
     with (
         folders.locked(out),
-        interruption.deferred() as check,
+        interruption.deferred(launch.on_signal) as check,
         sinks.followed(followers, config) as log,
     ):
+        folders.prepare(out, config, resume)
+        if config.note:
+            print(f"Note: {config.note}.")
+        cache_compilations()
         if of_study := units.cut(out, checked.runs, unit_size):
             if checked.attacker is not None:
                 data_of(checked, out)  # leaves the attacked rows, which all units read
-            (launch or LAUNCHERS["local"]({}))(out, of_study, check)
+            launch(out, of_study, check)
         else:
             part = plan(checked.runs)
             train_part(checked, out, part, data_of(checked, out), check, log)

@@ -90,6 +90,7 @@ def train_in_waves(
     for chunk in range(done + 1, group.num_chunks + 1):
         evaluates = chunk % evaluate_every == 0 or chunk == group.num_chunks
         metrics, returns, wall = of_waves.chunk(evaluates)
+        states = of_waves.get()  # if it does not fit there are no rows yet
         if evaluates:
             going_on = [run for run in range(count) if run not in failed]
             score = as_scores(env.name, returns["returns"][going_on]).mean()
@@ -105,7 +106,6 @@ def train_in_waves(
                 bar.write(f"{group.labels[run]}: {failed[run]}; the others go on")
         results.append_rows(rows_file, rows.values())
         log(list(rows.values()))
-        states = of_waves.get()
         if chunk in group.snapshots:
             policy_sets.save_snapshot(out, group.name, chunk, states.agent)
         checkpoints.save(folder, chunk, states)

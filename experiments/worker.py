@@ -77,7 +77,6 @@ def run_unit(out: Path, unit: Unit, check: Callable[[], None] = lambda: None) ->
     cache_compilations()
     checked = check_study(folders.read(out))
     folder = units.folder_of(out, unit)
-    folder.mkdir(parents=True, exist_ok=True)
     part = plan(checked.runs, unit.pretrainings)
     with folders.locked(folder):
         train_part(checked, folder, part, data_of(checked, out), check)

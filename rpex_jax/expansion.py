@@ -17,6 +17,7 @@ from rpex_jax import measures
 from rpex_jax.agents import iql
 from rpex_jax.guided import around
 from rpex_jax.selection import (
+    DENSITY_FLOOR,
     LOGITS,
     WEIGHT_RANGE,
     inverse_probability_weights,
@@ -37,6 +38,9 @@ class ExpansionConfig:
     epsilon: float = 0.0  # in evaluation; the released code has 0.1
     temperature_rate: float = 0.0  # how fast lambda adapts; 0 as in the papers
     target_entropy: float = 0.5  # that it adapts to, in [0, 1]: 1 is all alike
+    density_floor: float = DENSITY_FLOOR  # added to the density that divides
+    lowest_weight: float = WEIGHT_RANGE[0]  # where the correction's w is clipped
+    highest_weight: float = WEIGHT_RANGE[1]
     ipw_form: str = static("logit")  # or "printed"
     offline_action: str = static("mode")  # or "sample"
 
@@ -166,12 +170,17 @@ def choose(
     )
     v = base.state_value(state.base, observations, config.base)
     proposed = (jnp.moveaxis(q, 0, -1), v, jnp.moveaxis(log_densities, 0, -1))
+    weighting = {
+        "density_floor": config.density_floor,
+        "clip": (config.lowest_weight, config.highest_weight),
+    }
     logits = LOGITS[config.ipw_form](
-        *proposed, inv_temperature(state, config), config.kappa
+        *proposed, inv_temperature(state, config), config.kappa, **weighting
     )
     choice = select(key_select, logits, epsilon)
     chosen = jnp.take_along_axis(actions, choice[None, ..., None], axis=0)[0]
-    weights = inverse_probability_weights(*proposed)  # the compiler sees the same twice
+    # the compiler sees the same twice
+    weights = inverse_probability_weights(*proposed, **weighting)
     return Selection(chosen, choice, logits, proposed[0], weights)
 
 
@@ -210,7 +219,9 @@ def selection_metrics(
     sharpness = inv_temperature(state, config)
     correction = config.kappa * selection.weights
     scaled = sharpness * selection.action_values
-    low, high = measures.clipped_shares(selection.weights, WEIGHT_RANGE)
+    low, high = measures.clipped_shares(
+        selection.weights, (config.lowest_weight, config.highest_weight)
+    )
     shares = measures.member_shares(selection.choice, selection.logits.shape[-1])
     return {f"selection/share_{i}": share for i, share in enumerate(shares)} | {
         "selection/online_share": shares[-1],

@@ -4,24 +4,35 @@ A row is one chunk of one run: its labels, the phase, the step, metrics, and the
 return of every evaluation episode under `returns` where the chunk was evaluated.
 """
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: a temporary name, then a rename."""
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which is there whole or not at all.
+
+    It has a temporary name until it is on disk, and keeps that if writing fails.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w") as file:
-        file.write(text)
+    with open(temporary, "wb") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file of text whole or not at all."""
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 def append_rows(path: Path, rows: Iterable[dict]) -> None:

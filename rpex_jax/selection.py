@@ -78,19 +78,31 @@ def printed_logits(
     log_densities: Array,
     inv_temperature: Array,
     kappa: Array,
+    *,
+    density_floor: float = DENSITY_FLOOR,
+    clip: tuple[float, float] = WEIGHT_RANGE,
 ) -> Array:
     """RPEX's equation as printed, P_i ~ exp(lambda Q_i) + kappa w_i; an ablation.
 
-    Computed as lambda Q_i + log(1 + kappa w_i exp(-lambda Q_i)), which does not
-    overflow. With w_i very negative the printed sum is no probability, so the inner
-    sum is guarded from below by 1e-6. Arguments and result as `selection_logits`.
+    In logarithms, which do not overflow. With w_i very negative the printed sum is no
+    probability; it is then a millionth of exp(lambda Q_i). Arguments and result as
+    `selection_logits`.
 
     Source: RPEX, arXiv 2509.24748, equation 6 as printed.
     """
-    weights = inverse_probability_weights(action_values, state_value, log_densities)
-    scaled = inv_temperature * action_values
-    share = kappa * weights * jnp.exp(jnp.minimum(-scaled, 80.0))
-    return scaled + jnp.log(jnp.maximum(1.0 + share, 1e-6))
+    weights = inverse_probability_weights(
+        action_values,
+        state_value,
+        log_densities,
+        density_floor=density_floor,
+        clip=clip,
+    )
+    scaled, correction = inv_temperature * action_values, kappa * weights
+    tiny = jnp.finfo(correction.dtype).tiny
+    more = jnp.logaddexp(scaled, jnp.log(jnp.maximum(correction, tiny)))
+    share = correction * jnp.exp(jnp.minimum(-scaled, 80.0))  # 80: exp is finite
+    less = scaled + jnp.log(jnp.maximum(1.0 + jnp.minimum(share, 0.0), 1e-6))
+    return jnp.where(correction > 0, more, less)
 
 
 LOGITS = {"logit": selection_logits, "printed": printed_logits}

@@ -14,7 +14,7 @@ os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
     " --xla_cpu_use_fusion_emitters=false"
 )
-os.environ["JAX_NUM_CPU_DEVICES"] = "1"  # more have tests of their own
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # more have tests of their own
 
 import jax
 import pytest

@@ -333,6 +333,31 @@ def test_selection_is_measured_as_numpy_measures_it(pretrained):
         np.testing.assert_allclose(metrics[name], value, rtol=1e-3, err_msg=name)
 
 
+def test_the_correction_has_the_config_s_floor_and_range(pretrained):
+    """Under a floor of 1e6 the density is nothing; clips are those of the weights."""
+    base, state = pretrained
+    observations, key = random_batch().observations, jax.random.key(4)
+
+    def choice(**settings):
+        config = set_config(base, kappa=0.3, **settings)
+        start = grow(base, state, config)
+        return set_choose(base, key, start, observations, config)
+
+    found, v = choice(density_floor=1e6), state_value(base, state, observations)
+    advantages = found.action_values - v[:, None]
+    np.testing.assert_allclose(1e6 * found.weights, advantages, rtol=1e-3, atol=1e-5)
+    plain = np.asarray(choice().weights)
+    low, high = np.quantile(plain, (0.3, 0.7))
+    clipped = choice(lowest_weight=low, highest_weight=high)
+    np.testing.assert_allclose(clipped.weights, np.clip(plain, low, high), rtol=1e-6)
+    expected = 3.0 * clipped.action_values + 0.3 * clipped.weights
+    np.testing.assert_allclose(clipped.logits, expected, rtol=1e-5, atol=1e-6)
+
+
+def state_value(base, state, observations):
+    return AGENTS[base].state_value(state, observations, config_of(base))
+
+
 def test_temperature_adapts_to_the_entropy_it_is_told(pretrained):
     """Too even a selection is sharpened, too sharp a one softened, until it fits; the
     papers' rate of 0 leaves all as it is."""

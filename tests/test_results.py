@@ -1,5 +1,6 @@
 """Rows on disk and the numbers that are made of them."""
 
+import contextlib
 import json
 import math
 
@@ -77,6 +78,16 @@ def test_write_atomically_replaces_and_leaves_nothing_else(tmp_path):
         results.write_atomically(path, text)
         assert path.read_text() == text
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_fails_half_way_is_as_before(tmp_path):
+    path = tmp_path / "rows.npz"
+    for content in (b"old", b"new"):
+        with contextlib.suppress(KeyError), results.whole_file(path) as file:
+            file.write(content)
+            if content == b"new":
+                raise KeyError
+    assert path.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("count", [2, 5, 100])

@@ -112,6 +112,14 @@ def test_printed_form_is_the_printed_equation(num):
     np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("offset", [30.0, 1e3, 1e5])
+def test_printed_form_where_values_are_low(offset):
+    """exp(lambda Q) vanishes beside kappa w, so that shares are those of w: 5, 15."""
+    q = jnp.asarray([-40.0, -30.0]) - offset
+    logits = printed_logits(q, jnp.float32(-45 - offset), jnp.zeros(2), 3.0, 0.1)
+    np.testing.assert_allclose(jax.nn.softmax(logits), [0.25, 0.75], rtol=1e-5)
+
+
 def test_printed_form_guards_negative_numerators():
     """A numerator below 0 is no probability: it becomes 1e-6 of the plain one."""
     args = (jnp.asarray([-1.0, 1.0]), jnp.float32(0.0), jnp.full(2, -3.0), 3.0, 0.1)

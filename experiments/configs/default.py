@@ -83,6 +83,9 @@ def default_config() -> ConfigDict:
     config.expansion = ConfigDict()
     config.expansion.inv_temperature = 3.0  # RPEX lambda
     config.expansion.kappa = 0.1  # of rpex; pex has 0
+    config.expansion.density_floor = 1e-6  # of the density that divides in w
+    config.expansion.lowest_weight = -1e4  # w is clipped
+    config.expansion.highest_weight = 100.0
     config.expansion.epsilon = 0.0  # in evaluation; the released code has 0.1
     config.expansion.ipw_form = "logit"  # or "printed"
     config.expansion.offline_action = "mode"  # or "sample"

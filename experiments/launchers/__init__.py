@@ -18,6 +18,8 @@ from experiments.units import Unit
 class Launcher(Protocol):
     """What runs units, and says how."""
 
+    on_signal: str  # what `experiments.interruption` tells the user
+
     def __call__(self, out: Path, units: list[Unit], check: Callable[[], None]) -> None:
         """Runs all units to their end; raises what ended one of them."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments import interruption
 from experiments.settings import ConfigError
 from experiments.units import Unit
 from experiments.worker import run_unit
@@ -11,6 +12,8 @@ from experiments.worker import run_unit
 
 class Local:
     """Raises a `ConfigError` if there are resources: a unit gets what there is."""
+
+    on_signal = interruption.SAVED
 
     def __init__(self, resources: dict[str, Any]):
         if resources:

@@ -4,10 +4,12 @@ A task whose worker dies is started again and goes on from its unit's checkpoint
 machines must see the study's folder.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments import interruption
 from experiments.command_line import use_cores
 from experiments.progress import progress_bar
 from experiments.settings import ConfigError
@@ -25,13 +27,14 @@ class Ray:
       ConfigError: Ray is not there, or knows no such option.
     """
 
+    on_signal = interruption.LOST
+
     def __init__(self, resources: dict[str, Any]):
         try:
             import ray
         except ImportError as error:
             raise ConfigError(
-                "--launcher is 'ray', which is not installed; pip install "
-                "'rpex_jax[ray]'"
+                "--launcher is 'ray', which is not installed; pip install -e '.[ray]'"
             ) from error
         self._options = {"max_retries": RETRIES} | resources
         try:
@@ -44,7 +47,14 @@ class Ray:
     def __call__(self, out: Path, units: list[Unit], check: Callable[[], None]) -> None:
         import ray
 
-        ray.init(ignore_reinit_error=True, log_to_driver=False)
+        try:
+            ray.init(ignore_reinit_error=True, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"RAY_ADDRESS is {os.environ.get('RAY_ADDRESS', '')!r}, where Ray does "
+                f"not start ({' '.join(str(error).split())}); it must be host:port of "
+                "a cluster that runs, or empty"
+            ) from error
         waiting = [self._task.remote(out.absolute(), unit) for unit in units]
         with progress_bar("units", len(units), "unit") as bar:
             while waiting:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments import interruption
 from experiments.command_line import use_cores
 from experiments.progress import progress_bar
 from experiments.settings import ConfigError
@@ -17,6 +18,7 @@ from experiments.worker import run_unit
 from rpex_jax.devices import num_cores
 
 PATIENCE = 10.0  # seconds between looks at the jobs
+TIMEOUTS = 100  # of a unit; submitit's own three would end a study of a week
 DAY = 24 * 60  # minutes that a job gets if the user does not say
 
 
@@ -31,13 +33,14 @@ class Slurm:
       ConfigError: submitit is not there.
     """
 
+    on_signal = interruption.LOST
+
     def __init__(self, resources: dict[str, Any], cluster: str = "slurm"):
         try:
             import submitit  # noqa: F401
         except ImportError as error:
             raise ConfigError(
-                "--launcher is 'slurm', which needs submitit; pip install "
-                "'rpex_jax[slurm]'"
+                "--launcher is 'slurm', which needs submitit; pip install -e '.[slurm]'"
             ) from error
         self._parameters = {"name": "rpex", "timeout_min": DAY} | resources
         self._cluster = cluster
@@ -59,7 +62,11 @@ class Slurm:
                 run_unit(out, unit)
 
         try:
-            executor = submitit.AutoExecutor(out.absolute() / "jobs", self._cluster)
+            executor = submitit.AutoExecutor(
+                out.absolute() / "jobs",
+                self._cluster,
+                slurm_max_num_timeout=TIMEOUTS,
+            )
         except RuntimeError as error:  # it found no srun
             raise ConfigError(f"--launcher is 'slurm': {error}") from error
         executor.update_parameters(**self._parameters)

@@ -56,7 +56,7 @@ def score(study: Study, column: Column, condition: str) -> Summary:
     """Of all runs of a column.
 
     Raises:
-      Missing: not all are there, or there is only one.
+      Missing: not all are there, or one has failed, or there is only one.
     """
     found = sample(study, column, condition)
     count = len(found.runs) if found else 0
@@ -67,6 +67,8 @@ def score(study: Study, column: Column, condition: str) -> Summary:
         )
     if count < 2:
         raise Missing(f"{column.name}: one run has no standard error")
+    if math.isnan(found.summary.mean):  # below nothing, and nothing below it
+        raise Missing(f"{column.name} under {condition}: a run has failed")
     return found.summary
 
 

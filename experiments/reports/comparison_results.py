@@ -7,11 +7,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from experiments import folders
+from experiments import folders, study
 from experiments.settings import parse_setting
 from experiments.study_results import as_scores
-from rpex_jax import sweep
 from rpex_jax.methods import METHODS
 
 LOGGED = ("selection/", "curriculum/")  # metrics that are drawn
@@ -51,7 +51,7 @@ def online_curves(config: dict, rows: list[dict]) -> Curves:
     A further axis of the grid tells methods apart: `rpex expansion.kappa=0.3`. The
     method `offline`, which has no rows online, is flat.
     """
-    further = list(further_axes(config))
+    further = further_axes(config)
     offline = {
         pretraining: (labels, points[-1][1])
         for pretraining, (labels, points) in pretrainings(config, rows).items()
@@ -108,22 +108,24 @@ def pretrainings(
 
 
 def progress(config: dict, rows: list[dict]) -> Progress:
-    """How far the runs of the grid have come."""
-    further = list(further_axes(config))
+    """How far the runs of the grid have come; one that failed is at its end."""
+    further = further_axes(config)
     targets = [
         int(labels.get("online.steps", config["online"]["steps"]))
-        for labels in grid_points(config)
+        for labels in study.grid(ConfigDict(config))
         if METHODS[labels["method"]].learns
     ]
     done: dict[str, tuple[int, int]] = {}
     updates: dict[int, int] = {}
     for row in rows:
+        has_failed = "failed" in row  # this row is its last
         if row["phase"] == "online":
-            target = row.get("online.steps", config["online"]["steps"])
+            target = int(row.get("online.steps", config["online"]["steps"]))
             key = json.dumps(run_labels(row, further))
-            done[key] = row["step"], int(target)
+            done[key] = target if has_failed else row["step"], target
         elif row["phase"] == "offline":
-            updates[row["pretraining"]] = row["step"]
+            target = config["offline"]["steps"]
+            updates[row["pretraining"]] = target if has_failed else row["step"]
     return Progress(
         finished=sum(step >= target for step, target in done.values()),
         expected=len(targets),
@@ -132,28 +134,9 @@ def progress(config: dict, rows: list[dict]) -> Progress:
     )
 
 
-def grid_points(config: dict) -> list[dict]:
-    """The labels of every run of the grid, without what `sweep.skip` leaves out.
-
-    Values of further axes stay text, so that studies of older versions can be read.
-    """
-    grid = config["sweep"]
-    axes = {name: grid[name] for name in ("base", "method", "corruption", "seed")}
-    skipped = [dict(map(parse_setting, s.split())) for s in grid.get("skip", ())]
-    return [
-        labels
-        for labels in sweep.grid(axes | further_axes(config))
-        if not any(
-            all(str(labels[name]) == value for name, value in skip.items())
-            for skip in skipped
-        )
-    ]
-
-
-def further_axes(config: dict) -> dict[str, list[str]]:
-    """Axes beside base, method, corruption and seed, with their values as text."""
-    axes = map(parse_setting, config["sweep"]["axes"])
-    return {key: [v.strip() for v in values.split(",")] for key, values in axes}
+def further_axes(config: dict) -> list[str]:
+    """The axes beside base, method, corruption and seed."""
+    return [parse_setting(axis)[0] for axis in config["sweep"]["axes"]]
 
 
 def run_labels(row: dict, further: list[str]) -> dict:

@@ -31,7 +31,7 @@ def find_backend() -> str:
         import imageio_ffmpeg  # noqa: F401
     except ImportError as error:
         raise RenderingError(
-            "videos need the package imageio-ffmpeg: pip install 'rpex_jax[video]'"
+            "videos need the package imageio-ffmpeg: pip install -e '.[video]'"
         ) from error
     chosen = os.environ.get("MUJOCO_GL")
     for backend in (chosen,) if chosen else BACKENDS:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpex_jax.agents import AGENTS
+from rpex_jax.agents import AGENTS, sac
 from rpex_jax.agents.edac import EDACConfig
 from rpex_jax.attacks import adversarial_corruption
 from rpex_jax.attacks.adversarial_corruption import OFFLINE, ONLINE, Attacker, Descent
@@ -17,7 +17,11 @@ from rpex_jax.attacks.corruption import (
     mixed,
     row_keys,
 )
-from rpex_jax.data.statistics import FieldDeviations, ObservationStatistics
+from rpex_jax.data.statistics import (
+    FieldDeviations,
+    ObservationStatistics,
+    standardise,
+)
 from rpex_jax.types import Spec, Transition
 
 N, SPEC = 64, Spec(observation_dim=3, action_dim=2)
@@ -103,6 +107,13 @@ def random_shifts() -> Shifts:
     return Shifts(*map(jnp.asarray, draws))
 
 
+def test_the_papers_descents():
+    """Two steps of a tenth of the scale online. Offline a hundred that cross the box,
+    wherever they start: the released ones of 0.01 would go half as far."""
+    assert ONLINE == Descent(2, 0.1)
+    assert OFFLINE.num_steps == 100 and OFFLINE.num_steps * OFFLINE.step_size == 2
+
+
 @pytest.mark.parametrize("descent", [OFFLINE, ONLINE])
 def test_bounds_are_never_exceeded(descent):
     for name, shift in attack(descent)._asdict().items():
@@ -141,9 +152,20 @@ def numpy_value(observations, actions):
     return hidden[..., 0].mean(0)
 
 
-@pytest.mark.parametrize("element", ["observation", "action"])
-def test_one_step_against_finite_differences(element):
-    """z := clip(z - step sign(dQ/dz)) in float64, coordinate by coordinate."""
+@jax.jit
+def policy_sample(observations):
+    """The attacker's action at raw states, with the noise of `attack`'s key 0."""
+    noise = jax.random.split(jax.random.key(0))[1]
+    seen = standardise(observations, STATISTICS)
+    return sac.policy(ATTACKER.agent, seen, ATTACKER.config).sample(noise)
+
+
+@pytest.mark.parametrize(
+    ("element", "step"), [("observation", 1e-6), ("action", 1e-6), ("dynamics", 1e-3)]
+)
+def test_one_step_against_finite_differences(element, step):
+    """z := clip(z - step sign(dQ/dz)), coordinate by coordinate; values in float64,
+    the policy's action in float32, which wants a larger step."""
     start = np.asarray(getattr(attack(Descent(0, 0.1)), FIELDS[element]), np.float64)
     after = np.asarray(getattr(attack(Descent(1, 0.1)), FIELDS[element]))
     unit = np.asarray(getattr(DEVIATIONS, FIELDS[element]))
@@ -153,9 +175,11 @@ def test_one_step_against_finite_differences(element):
         s, a = np.asarray(ROWS.observations), np.asarray(ROWS.actions)
         if element == "observation":
             return numpy_value(s + z * unit, a)
+        if element == "dynamics":
+            s = np.asarray(ROWS.next_observations) + z * unit
+            return numpy_value(s, np.asarray(policy_sample(s)))
         return numpy_value(s, a + z * unit)
 
-    step = 1e-6
     for column in range(start.shape[1]):
         nudge = step * np.eye(start.shape[1])[column]
         slope = (value(start + nudge) - value(start - nudge)) / (2 * step)

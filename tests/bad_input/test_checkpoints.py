@@ -323,6 +323,10 @@ def test_a_place_that_cannot_be_written(out, monkeypatch):
         with pytest.raises(ConfigError) as error:
             check("--out", out / "new")
         assert_says(error.value, Says("--out is", f"{out}/new", "can be written"))
+    new = out / "new"
+    with pytest.raises(ConfigError, match="can be written"), folders.locked(new):
+        pass
+    assert not new.exists()
 
 
 def test_attacked_rows_that_are_damaged(out, monkeypatch):

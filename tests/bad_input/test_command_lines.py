@@ -1,12 +1,17 @@
 """Wrong command lines of every program: one line on stderr, exit code 2."""
 
+import errno
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from absl.testing import flagsaver
 
+from experiments import command_line
+from experiments.interruption import Interrupted
 from tests.bad_input.programs import error_of
 from tests.bad_input.sentence import Says, assert_says
 
@@ -92,6 +97,28 @@ def test_a_config_that_would_be_ignored(program, place, capfd):
         arguments.append("{place}/folder")
     expected = Says("--config is", "quickstart.py", "must have none")
     check(program, arguments, expected, place, capfd)
+
+
+@pytest.mark.parametrize(
+    ("programs", "arguments"),
+    [
+        (OF_STUDIES, ["--dry_run"]),
+        (OF_STUDIES, ["--launcher=ray"]),
+        (OF_STUDIES, ["--resources=num_gpus=1"]),
+        (OF_STUDIES, ["--sink=wandb"]),
+        (OF_STUDIES, ["--unit_size=1"]),
+        (OF_CHECKPOINTS, ["--episodes=5"]),
+        (["experiments.measure"], ["--episodes=5"]),
+        (["experiments.measure"], ["--run=1"]),
+        (["experiments.measure"], ["--video={place}/a.mp4"]),
+        (OF_FOLDERS, ["--out={place}/a", "{place}/folder"]),
+    ],
+)
+def test_a_flag_that_would_be_ignored(programs, arguments, place, capfd):
+    """It came with an import."""
+    for program in programs:
+        expected = Says(f"{arguments[0].split('=')[0]} is", "", "must have none")
+        check(program, arguments, expected, place, capfd)
 
 
 @pytest.mark.parametrize("program", OF_PROGRAMS)
@@ -185,6 +212,10 @@ def test_a_config_that_is_none(program, arguments, expected, place, capfd):
         (["--config.env=CartPole-v1"], Says("env: CartPole-v1", "Discrete(2)", "Box")),
         (["--config.env=no_module:Foo-v0"], Says("env:", "'no_module:Foo-v0'", "id")),
         (["--config.env=HalfCheetah-v4"], Says("'hopper-medium-replay'", "11", "17")),
+        (
+            ["--config.sweep.corruption=observation", "--config.online.align=0"],
+            Says("--config.online.align is", "0.0", 'observation.settings="()"'),
+        ),
         (["--config.engine=mujoko"], Says("engine is", "'mujoko'", "'mujoco'")),
         (
             ["--config.env=Pendulum-v1", "--config.engine=mjx"],
@@ -430,6 +461,32 @@ def test_benchmarks_of_studies(program, arguments, expected, place, capfd):
 )
 def test_other_benchmarks(program, arguments, expected, place, capfd):
     check(f"benchmarks.{program}", arguments, expected, place, capfd)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (OSError(errno.ENOSPC, "Disk full"), 2, "error: runs/a: Disk full; {whole}"),
+        (OSError(errno.EACCES, "Denied", "b"), 2, "error: b: Denied; {whole}"),
+        (ConnectionError("no answer"), 2, "error: runs/a: no answer; {whole}"),
+        (Interrupted(signal.SIGINT), 130, "SIGINT: stopped; {resume}"),
+        (Interrupted(signal.SIGTERM), 143, "SIGTERM: stopped; {resume}"),
+        (KeyboardInterrupt(), 130, "stopped at once; {whole}"),
+    ],
+)
+def test_what_may_end_any_program(raised, code, line, capfd, monkeypatch):
+    """A full disk and a signal are no bugs either."""
+
+    def main(argv):
+        raise raised
+
+    monkeypatch.setattr(sys, "argv", ["program", "--out=runs/a"])
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+        command_line.run(main)
+    assert ended.value.code == code
+    resume = "the same command with --resume goes on from the last chunk that was saved"
+    expected = line.format(whole="what was saved is whole", resume=resume)
+    assert capfd.readouterr().err == expected + "\n"
 
 
 def test_a_process_ends_so_too():

@@ -208,6 +208,8 @@ STUDY = [
     ({"sweep.skip": ("speed=1",)}, Says("sweep.skip is", "'speed'", "allowed are")),
     ({"sweep.skip": ("method",)}, Says("setting", "'method'", "'key=value'")),
     ({"sweep.skip": (3,)}, Says("setting", "3", "'key=value'")),
+    ({"sweep.skip": ("seed=a",)}, Says("seed is", "'a'", "of type int")),
+    ({"sweep.skip": ("method=px",)}, Says("sweep.skip is", "'px'", "did you mean")),
     (
         {"sweep.skip": ("method=pex", "method=rpex")},
         Says("sweep.skip is", "'method=rpex'", "it leaves no run"),

@@ -67,6 +67,22 @@ def test_ours_beside_the_papers(tmp_path):
     assert "61.00 [60.00, 62.00] and 51.00 [50.00, 52.00]" in line
 
 
+def test_a_row_with_more_runs_weighs_no_more():
+    """Interquartile means are of the first runs of each row; the claim is of all."""
+    cells = {
+        ("Hopper-v4", element, "iql", method): pex_vs_rpex.Cell(scores, scores)
+        for element, method, scores in (
+            ("reward", "pex", [1.0, 2.0, 70.0, 90.0]),
+            ("reward", "rpex", [3.0, 4.0, 5.0]),
+            ("action", "pex", [1.0, 2.0]),
+            ("action", "rpex", [3.0, 4.0]),
+        )
+    }
+    line = pex_vs_rpex.verdicts(cells)
+    assert "probability 0.75" in line  # half of the pairs, and all
+    assert "means of 2 runs a row 3.50" in line and "and 1.50" in line
+
+
 def test_the_work_of_the_whole_protocol():
     """2 M updates, 1 M steps, 5 seeds, 4 elements, 2 bases, 3 methods, UTD 4 for 1."""
     (config,) = pex_vs_rpex.make_configs("paper", ["HalfCheetah-v4"], ELEMENTS, [])

@@ -398,6 +398,26 @@ def test_an_unfinished_study_has_the_cells_it_has(tmp_path):
     assert "linear, 1/3 under adversarial: 0 of 2 runs got there" in text
 
 
+def test_a_run_that_failed_makes_its_cells_nan(tmp_path):
+    """Where it failed and later; a mean over the others would say that all is well."""
+    out = record(tmp_path / "out", smoke("tables"), scores(TABLES))
+    kept = []
+    for row in results.read_rows(out / "chunks.jsonl"):
+        if row.get("curriculum.kind") == "adaptive" and row["seed"] == 1:
+            if row["step"] > 1_000:
+                continue
+            if row["step"] == 1_000:
+                row |= {"failed": "critic/loss is not", "curriculum/q": None}
+        kept.append(row)
+    (out / "chunks.jsonl").unlink()
+    results.append_rows(out / "chunks.jsonl", kept)
+    text = report.write(out)
+    adaptive = table_of(text, "## Table 2")[4][6:]
+    assert adaptive[0].startswith("75.5 ")
+    assert adaptive[1:] == ["nan ± nan / nan"] * 2
+    assert "adaptive, 3/3 under normal: a run has failed" in text  # R8
+
+
 def test_a_study_that_has_just_begun_has_a_report(tmp_path):
     for name in ("figure8", "figure10"):
         out = record(tmp_path / name, smoke(name), scores({}), done=0.0)

@@ -123,6 +123,13 @@ def test_skip_leaves_runs_out():
     ]
 
 
+def test_skip_compares_numbers_and_not_their_texts():
+    config = adversarial_config("curriculum.q=0,0.5", "online.corrupt_again=1,2")
+    config.sweep.skip = ("curriculum.q=5e-1", "curriculum.q=0 online.corrupt_again=01")
+    [run] = study.expand_grid(config)
+    assert run.labels["curriculum.q"] == 0 and run.labels["online.corrupt_again"] == 2
+
+
 def test_a_calibrated_curriculum_is_as_exposed_as_the_adaptive_runs():
     settings = {"perturbation.kind": "adversarial", "curriculum.q_max": 0.0}
     config = adversarial_config("curriculum.kind=adaptive,linear", **settings)
@@ -138,6 +145,36 @@ def test_a_calibrated_curriculum_is_as_exposed_as_the_adaptive_runs():
         adaptive.labels | {"phase": "online", "base": "iql", "curriculum/q": 0.9}
     )
     assert calibrated_q_max(linear, rows) == pytest.approx(0.4 * 200 / 199)
+
+
+# What it costs
+
+
+def test_the_steps_of_evaluations_and_attacks():
+    """Two seeds; `direct` without and with perturbations, and `offline`, idle."""
+    config = adversarial_config(
+        "perturbation.kind=none,adversarial",
+        **{
+            "sweep.method": ("offline", "direct"),
+            "sweep.seed": (0, 1),
+            "offline.steps": 40,
+            "offline.chunk": 10,
+            "online.steps": 30,
+            "online.chunk": 10,
+            "evaluation.conditions": ("normal", "random", "adversarial"),
+            "evaluation.episodes": 5,
+            "evaluation.every": 2,  # twice in 4 chunks offline, twice in 3 online
+        },
+    )
+    config.curriculum.episodes, config.attack.episodes = 7, 2
+    config.attack.update({"searches": 3, "population_size": 11, "generations": 4})
+    episodes = 2 * 2 * 5 + 2 * 3 * 5  # of pretraining, and at its end
+    episodes += 2 * 2 * 3 * 11 * (4 + 1) * 2  # a set to train, one to evaluate with
+    episodes += (2 + 2) * 2 * 3 * 5  # of the runs online
+    episodes += 2 * (1 + 3) * 7  # of the curriculum, first before any chunk
+    env = diagnostic.target_reward()
+    steps = episodes * (env.time_limit or 1000)
+    assert study_cost.evaluation_steps(config, env) == steps
 
 
 # One tiny study: its reward is -(executed - observation)^2, one step

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import collect, kinds, policies, rollouts
+from experiments import collect, folders, kinds, policies, rollouts
 from experiments import evaluate as evaluation
 from experiments.configs import collect as defaults
 from experiments.settings import ConfigError
@@ -189,6 +189,19 @@ def test_what_is_there_is_not_replaced(collected, root, tmp_path):
         collect.collect(tiny_config(dataset_id="other/{kind}-v0"), out)
     with pytest.raises(ConfigError, match=r"--builtin .* one kind, not 6"):
         collect.collect(tiny_config(), tmp_path / "out", builtin="a.npz")
+
+
+def test_only_a_collection_is_overwritten(root, tmp_path):
+    """The checkpoints of a sweep stay, and so do those that another process writes."""
+    config, study = tiny_config(dataset_id="other/{kind}-v0"), tmp_path / "checkpoints"
+    study.mkdir()
+    (tmp_path / "config.json").write_text('{"sweep": {}}')
+    with pytest.raises(ConfigError, match="is no collection's folder"):
+        collect.collect(config, tmp_path, overwrite=True)
+    (tmp_path / "config.json").write_text('{"kinds": []}')
+    with folders.locked(tmp_path), pytest.raises(ConfigError, match="at work"):
+        collect.collect(config, tmp_path, overwrite=True)
+    assert study.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Evaluation of checkpoints: the evaluator's numbers, in tables that add up."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,9 +13,10 @@ from experiments import evaluate, films, policies
 from experiments import sweep as program
 from experiments.inspection import Row
 from experiments.settings import ConfigError
-from rpex_jax import results
+from rpex_jax import results, sweep
 from rpex_jax.data import attack_sets
 from rpex_jax.data.attack_sets import AttackSet, AttackSetError
+from rpex_jax.data.statistics import standardise
 from rpex_jax.envs import TASKS, rendering, tasks
 from rpex_jax.training.conditions import CONDITIONS
 from tests.experiments.tiny import small_world, tiny_config, write_data
@@ -62,6 +65,23 @@ def test_the_numbers_of_a_sweep_come_back(finished, group):
     told = [row for row in rows if row["group"] == group and row["chunk"] == 2]
     for ours, theirs in zip(labels, told, strict=True):
         assert ours.items() <= theirs.items()
+
+
+def test_a_policy_acts_in_code_of_ones_own(finished):
+    """As docs/extending.md says."""
+    out, _ = finished
+    page = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
+    [snippet] = re.findall(r'```python title="act.py"\n(.*?)```', page, re.DOTALL)
+    namespace: dict = {}
+    exec(snippet.replace("runs/quickstart", str(out)), namespace)
+    group, key = namespace["group"], jax.random.key(0)
+    observations = np.linspace(-1, 1, 5)[:, None]
+    ours = [namespace["policy"](key, x) for x in observations]
+    seen = standardise(observations, sweep.take(group.statistics, 0))
+    states, config = (sweep.take(x, 0) for x in (group.states, group.runs.agent))
+    expected = group.agent.act(key, states, seen, config, greedy=True)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+    assert len({float(action[0]) for action in ours}) == 5
 
 
 def test_attacks_of_a_study_come_back(finished):
@@ -174,7 +194,7 @@ def test_films_that_cannot_be(finished, tmp_path, monkeypatch):
     with pytest.raises(rendering.RenderingError, match="libegl1 and libgl1-mesa-dri"):
         films.check_video(env, tmp_path / "a.mp4")
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(rendering.RenderingError, match="imageio-ffmpeg"):
+    with pytest.raises(rendering.RenderingError, match=r"imageio-ffmpeg.*'\.\[video"):
         films.check_video(env, tmp_path / "a.mp4")
 
 

@@ -7,7 +7,15 @@ import pytest
 
 from experiments import programs, run_configs, study
 from experiments.configs import rpex
-from experiments.configs.rpex import antmaze, common
+from experiments.configs.rpex import (
+    antmaze,
+    common,
+    figure8,
+    hyperparameters,
+    table1,
+    table3,
+    table6,
+)
 from experiments.settings import ConfigError, look_up
 from rpex_jax import sweep
 from rpex_jax.attacks.corruption import ELEMENTS
@@ -54,6 +62,35 @@ def test_riqls_numbers_reach_the_agent(body, corruption, row):
     run = study.expand_grid(config)[0]
     for told in (run_configs.offline_run(run).agent, run_configs.online_run(run).agent):
         assert (told.sigma, told.quantile, float(told.num_critics)) == row
+
+
+@pytest.mark.parametrize("env", ["HalfCheetah-v4", "Walker2d-v4", "Hopper-v4"])
+def test_several_elements_have_the_numbers_of_one(env):
+    """As pretraining's damage: of dynamics, or of the first of all four."""
+    rows = hyperparameters.rows(env)
+    assert rows["mixed"] == rows["online-adversarial-dynamics"] == rows["dynamics"]
+    assert rows["all"] == rows["observation"]
+
+
+def test_the_paper_evaluates_every_ten_thousand_steps():
+    """Its seeds, five and three; Tables 3 and 6 are of Walker2d in every preset."""
+    for name in common.PRESETS:
+        for study_of in (table3, table6):
+            assert study_of.get_config(name).env == "Walker2d-v4"
+    config = table1.get_config()
+    assert config.evaluation.every * config.online.chunk == 10_000
+    assert len(config.sweep.seed) == 5 and len(figure8.get_config().sweep.seed) == 3
+
+
+def test_table_3_has_the_papers_four_ranges():
+    """And the correction is told: dynamics and action, a program each."""
+    config = table3.get_config("small")
+    runs = study.expand_grid(config)
+    told = {run_configs.online_run(run).agent for run in runs}
+    found = sorted({(agent.lowest_weight, agent.highest_weight) for agent in told})
+    assert found == [(-1e4, 100), (-1e4, 1e4), (-100, 100), (0, 100)]
+    assert len(runs) == 2 * 4 * 3
+    assert len(sweep.group_by(runs, programs.online_program)) == 2
 
 
 def test_the_papers_protocol():

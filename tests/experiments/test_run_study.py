@@ -1,6 +1,7 @@
 """Whole studies, tiny ones: what they leave, and that no kill changes it."""
 
 import errno
+import fcntl
 import json
 import os
 import random
@@ -26,7 +27,10 @@ ROOT = Path(__file__).parents[2]
 CHUNKS = 6  # of each phase, in the study that is stopped
 RUNS_OFFLINE, RUNS_ONLINE = 2, 4  # two corruptions; times two methods
 NUM_ROWS = CHUNKS * (RUNS_OFFLINE + RUNS_ONLINE)
-GOES_ON = "stopped after a whole chunk; the same command with --resume goes on\n"
+GOES_ON = (
+    "stopped; the same command with --resume goes on from the last chunk that was "
+    "saved\n"
+)
 GROUPS = ("offline-0", "online-0")
 METRICS = {"value/loss", "critic/loss", "actor/loss", "wall/chunk"}
 
@@ -48,16 +52,38 @@ def test_a_study_leaves_its_folder(hopper):
     """Config, versions, rows, report and plots, none of them empty."""
     out, _, config = hopper
     names = {"config.json", "versions.json", "chunks.jsonl", "report.md"}
-    names |= {"checkpoints", "report.html", "figures", "tensorboard"}
+    names |= {"checkpoints", "report.html", "figures", "tensorboard", ".lock"}
     assert {path.name for path in out.iterdir()} == names
     saved = json.loads((out / "config.json").read_text())
     assert saved == json.loads(json.dumps(config.to_dict()))
     versions = json.loads((out / "versions.json").read_text())
     assert {"jax", "python", "device", "command", "commit"} <= versions.keys()
+    assert {"jaxlib", "mujoco-mjx", "orbax-checkpoint"} <= versions.keys()
     image = (out / "figures" / "curves-iql.png").read_bytes()
     assert image.startswith(b"\x89PNG") and len(image) > 5_000
     groups = {path.name for path in (out / "checkpoints").iterdir()}
     assert groups == {"offline-0", "online-0"}
+
+
+def test_a_study_notes_who_goes_on_with_it(hopper, tmp_path, monkeypatch):
+    """The first versions stay; what differs later is added, once."""
+    out, _, config = hopper
+    for name in ("config.json", "versions.json"):
+        shutil.copy(out / name, tmp_path)
+    first = json.loads((tmp_path / "versions.json").read_text())
+
+    def go_on(commit: str) -> dict:
+        monkeypatch.setattr(folders, "commit", lambda: commit)
+        folders.prepare(tmp_path, config, resume=True)
+        return json.loads((tmp_path / "versions.json").read_text())
+
+    assert go_on(first["commit"]) == first
+    for commit, count in (("a", 1), ("a", 1), (first["commit"], 2)):
+        versions = go_on(commit)
+        *_, last = changes = versions.pop("resumed")
+        assert versions == first and len(changes) == count
+        assert last.keys() == {"commit", "date", "command"}
+        assert last["commit"] == commit
 
 
 def test_every_chunk_of_every_run_has_a_row(hopper):
@@ -231,20 +257,32 @@ def test_fifty_kills_at_any_moment(data, tmp_path):
 # Who else is there
 
 
-def test_two_processes_do_not_share_a_folder(hopper):
-    """The second is told; what is there stays."""
-    out, rows, config = hopper
-    with folders.locked(out):
+def test_two_processes_do_not_share_a_folder(hopper, tmp_path):
+    """The second is told and writes nothing, not even what it was asked for.
+
+    The lock is on a file: NFS tells other machines of no other.
+    """
+    _, _, config = hopper
+    with folders.locked(tmp_path):
         with pytest.raises(ConfigError, match="where another process is at work"):
-            program.run_study(config, out, resume=True)
-    assert results.read_rows(out / "chunks.jsonl") == rows
+            program.run_study(config, tmp_path, resume=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    with open(tmp_path / ".lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="at work"), folders.locked(tmp_path):
+            pass
 
 
-def test_a_full_disk_is_one_line(tmp_path, capsys):
-    """Exit code 2, the place and the system's reason."""
-    with pytest.raises(SystemExit) as stopped, program.errors_in_a_line(tmp_path):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {tmp_path}: No space left on device; ")
-    assert error.count("\n") == 1
+@pytest.mark.parametrize("reason", folders.NO_LOCKS)
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch, reason):
+    """As some of clusters; what else the system says ends the program."""
+
+    def flock(file, how):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with folders.locked(tmp_path), folders.locked(tmp_path):
+        pass
+    reason = errno.EIO
+    with pytest.raises(OSError, match="error"), folders.locked(tmp_path):
+        pass

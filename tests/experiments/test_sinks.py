@@ -137,6 +137,26 @@ def test_export_is_what_a_sweep_writes(tmp_path):
         export.export(tmp_path / "tensorboard", ["tensorboard"])
 
 
+def test_export_closes_a_sink_that_fails(tmp_path, monkeypatch):
+    """What it has taken so far is flushed, or a server is told that it is over."""
+    closed = []
+
+    class Full:
+        def write(self, run, points):
+            raise OSError(28, "No space left")
+
+        def close(self):
+            closed.append(self)
+
+    train(tmp_path, names=())
+    (tmp_path / "config.json").write_text(results.json.dumps(CONFIG))
+    full = {"tensorboard": Full(), "wandb": Full()}
+    monkeypatch.setattr(sinks, "open_sinks", lambda names, out: full)
+    with pytest.raises(OSError, match="No space left"):
+        export.export(tmp_path, list(full))
+    assert set(closed) == set(full.values())
+
+
 def test_hundreds_of_runs_take_one_file_at_a_time(tmp_path):
     """A process may have 1024 files open, on most machines."""
     sink = sinks.open_sinks(["tensorboard"], tmp_path)["tensorboard"]

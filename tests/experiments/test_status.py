@@ -45,6 +45,8 @@ def record(tmp_path, online_chunks, broken=()):
                 if (corruption, method) in broken and chunk >= 2:
                     row |= {"critic/loss": None, "failed": "critic/loss is not"}
                 rows.append(row)
+                if "failed" in row:
+                    break
     (tmp_path / "config.json").write_text(json.dumps(config().to_dict()))
     results.append_rows(tmp_path / "chunks.jsonl", rows)
     os.utime(tmp_path / "chunks.jsonl", (NOW - 75, NOW - 75))
@@ -86,3 +88,10 @@ def test_a_run_that_diverged_is_named_once(tmp_path):
         "failed: online-0, base iql, method rpex, corruption reward, seed 0: "
         "critic/loss is not"
     ]
+
+
+def test_a_group_whose_runs_have_all_diverged_is_done(tmp_path):
+    every = {(x, method) for x in ("clean", "reward") for method in ("pex", "rpex")}
+    record(tmp_path, online_chunks=4, broken=every)
+    text = status.status(tmp_path, NOW)
+    assert table(text)[1][3] == "5 of 5" and "2 of 2 groups are done" in text

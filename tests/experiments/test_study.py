@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from experiments import groups, programs, run_configs, study
+from experiments import groups, overrides, programs, run_configs, study
 from experiments.configs import default, halfcheetah, quickstart
 from experiments.programs import by_pretraining, pretraining_key
+from experiments.settings import ConfigError
 from rpex_jax import sweep
 from rpex_jax.attacks.corruption import ELEMENTS
 from rpex_jax.methods import METHODS
@@ -97,6 +98,22 @@ def test_further_axes_multiply_the_grid():
         # an axis wins over the corruption's own setting
         utd = run.labels["online.updates_per_step"]
         assert programs.online_program(run).updates_per_step == utd
+
+
+def test_a_flag_holds_in_all_runs_or_is_refused():
+    """The rest of the corruption's settings stays in what the sentence advises."""
+    config = small_grid()
+    given = {"online.updates_per_step": 2}
+    config.corruptions.action.settings += ("online.align=0.5",)
+    with pytest.raises(ConfigError, match="updates_per_step=4 for runs") as error:
+        overrides.check(config, given)
+    advised = "--config.corruptions.action.settings=\"('online.align=0.5',)\""
+    assert advised in str(error.value)
+    overrides.check(config, {"online.updates_per_step": 4})
+    overrides.check(small_grid(axes=("online.updates_per_step=1,2",)), given)
+    overrides.check(small_grid(corruption=("clean",)), given)
+    config.corruptions.action.settings = ("online.align=0.5",)
+    overrides.check(config, given)
 
 
 def test_expanding_leaves_the_config_alone():
@@ -290,6 +307,9 @@ PAPER = {  # RPEX, arXiv 2509.24748, Table C.1, section 7, appendix C
     "expansion.online_policy": "fresh",
     "expansion.critic_transfer": "full",
     "expansion.epsilon": 0.0,
+    "expansion.density_floor": 1e-6,
+    "expansion.lowest_weight": -1e4,
+    "expansion.highest_weight": 100.0,
     "online.corrupt_again": 0,
     "sweep.seed": (0, 1, 2, 3, 4),
 } | {

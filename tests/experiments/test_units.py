@@ -7,15 +7,20 @@ import os
 import signal
 import sys
 import time
+import types
 from pathlib import Path
 
 import chex
 import psutil
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from experiments import (
     dry_run,
     folders,
+    measure,
+    measured,
     policies,
     status,
     study,
@@ -24,6 +29,7 @@ from experiments import (
     units,
 )
 from experiments.groups import plan
+from experiments.interruption import Interrupted
 from experiments.launchers import LAUNCHERS, parse_resources, slurm
 from experiments.settings import ConfigError
 from experiments.units import Unit
@@ -171,6 +177,17 @@ def test_readers_take_units_as_one_study(both):
     chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_a_unit_is_measured_for_its_study(both):
+    """At the states of the study's data, into the folder that its report looks in."""
+    folder, _ = both
+    unit = folder / "units" / "units" / "offline-0-runs-1-1"
+    arguments = ["measure", f"--checkpoint={unit}", "--samples=8"]
+    with small_world(), flagsaver.flagsaver():
+        measure.main(flags.FLAGS(arguments))
+    found = measured.read(folder / "units" / "measures")
+    assert [run.labels["seed"] for run in found] == [1, 1]
+
+
 def test_units_are_not_trained_again(both, capsys):
     """What is done is found; a unit that is missing is trained, the others stay."""
     folder, config = both
@@ -195,12 +212,21 @@ def test_a_study_keeps_its_cut(both):
         assert how in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_study_in_units_has_no_sink(both):
+    """Nor has one that goes on, where nobody says again that it is in units."""
+    folder, config = both
+    with small_world(), pytest.raises(ConfigError, match=r"use experiments\.export"):
+        sinks = ["tensorboard"]
+        sweep.run_study(config, folder / "units", resume=True, sink_names=sinks)
+
+
 def test_a_dry_run_says_what_would_run(data, tmp_path, monkeypatch):
-    """Units, groups, runs and steps; nothing is written, nothing trains."""
+    """Units, as the study was begun, groups, runs and steps; nothing is written."""
     monkeypatch.setattr(study_cost, "estimate", lambda configs: "Hours.")
+    (tmp_path / "units.json").write_text('{"size": 1}')
     config = make_config(data / "small.npz")
     with small_world():
-        text = dry_run.describe(config, tmp_path / "out", 1, LAUNCHERS["local"]({}))
+        text = dry_run.describe(config, tmp_path, None, LAUNCHERS["local"]({}))
     table, hours, how = text.split("\n\n")
     lines = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
     assert [line[:4] for line in lines] == [
@@ -210,7 +236,7 @@ def test_a_dry_run_says_what_would_run(data, tmp_path, monkeypatch):
     ]
     assert all(float(line[4]) > 0 for line in lines)
     assert hours == "Hours." and how == "2 units, one after the other, in this process"
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["units.json"]
 
 
 # Launchers
@@ -260,6 +286,65 @@ def test_the_script_that_slurm_would_get(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_user_is_told_what_a_signal_costs(data, tmp_path, capsys):
+    """Nobody can wait for chunks of other processes."""
+
+    class Stopped:
+        on_signal = slurm.Slurm.on_signal
+
+        def __call__(self, out, units, check):
+            os.kill(os.getpid(), signal.SIGTERM)
+            check()
+
+    config = make_config(data / "small.npz")
+    with small_world(), pytest.raises(Interrupted):
+        sweep.run_study(
+            config, tmp_path / "out", resume=False, unit_size=1, launch=Stopped()
+        )
+    told = capsys.readouterr().err
+    assert "each at the cost of its chunk in flight" in told and "saved" not in told
+    assert [LAUNCHERS[name].on_signal == Stopped.on_signal for name in LAUNCHERS] == [
+        name != "local" for name in LAUNCHERS
+    ]
+
+
+@pytest.mark.parametrize(("launcher", "package"), [("ray",) * 2, ("slurm", "submitit")])
+def test_a_launcher_without_its_package(launcher, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=rf"pip install -e '\.\[{launcher}\]'"):
+        LAUNCHERS[launcher]({})
+
+
+def test_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
+    """What Ray says of it, in a sentence with the variable that names it."""
+
+    def init(**options):
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    ray = types.SimpleNamespace(init=init, remote=lambda **options: lambda task: task)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setenv("RAY_ADDRESS", "far:6379")
+    with pytest.raises(ConfigError, match=r"RAY_ADDRESS is 'far:6379'.*host:port"):
+        LAUNCHERS["ray"]({})(tmp_path, [], lambda: None)
+
+
+def test_a_job_may_meet_its_time_limit_often(tmp_path, monkeypatch):
+    """More often than submitit lets it by itself."""
+    submitit = pytest.importorskip("submitit")
+    seen = []
+
+    def look(executor, **parameters):
+        seen.append(executor._executor.max_num_timeout)
+        raise KeyboardInterrupt
+
+    launch = slurm.Slurm({})
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda _: 1))
+    monkeypatch.setattr(submitit.AutoExecutor, "update_parameters", look)
+    with pytest.raises(KeyboardInterrupt):
+        launch(tmp_path, [], lambda: None)
+    assert seen == [slurm.TIMEOUTS] and slurm.TIMEOUTS > 3
+
+
 @pytest.fixture(scope="module")
 def hopper(data, tmp_path_factory):
     """A study of two pretrainings on real physics, whole: what launchers must match."""
@@ -307,7 +392,7 @@ def test_ray_with_a_killed_worker(hopper, tmp_path, monkeypatch):
     try:
         launch = LAUNCHERS["ray"]({"num_cpus": 1})
         deferred = contextlib.nullcontext(kill_one)
-        monkeypatch.setattr("experiments.interruption.deferred", lambda: deferred)
+        monkeypatch.setattr("experiments.interruption.deferred", lambda _: deferred)
         sweep.run_study(config, out, resume=False, unit_size=1, launch=launch)
     finally:
         ray.shutdown()

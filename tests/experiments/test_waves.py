@@ -74,6 +74,20 @@ def test_a_full_device_halves_the_waves(tmp_path, capsys, whole):
     assert [size for size in sizes if size in told.out + told.err] == sizes
 
 
+def test_states_that_cannot_be_had_leave_no_rows(tmp_path, monkeypatch, whole):
+    """The devices may be full after a chunk too, which is then trained once more."""
+    get, calls = waves.Waves.get, []
+
+    def full_at_first(self):
+        calls.append(None)
+        if len(calls) == 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return get(self)
+
+    monkeypatch.setattr(waves.Waves, "get", full_at_first)
+    assert run(tmp_path / "waves", group()) == whole
+
+
 def test_one_run_that_does_not_fit_is_an_error(tmp_path):
     """Nothing is left to halve."""
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):

@@ -10,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments import report, study_inputs, sweep
+from experiments.command_line import errors_in_a_line
 from experiments.configs.default import default_config
 from tests import diagnostic
 
@@ -70,5 +71,5 @@ if __name__ == "__main__":
     data, out, chunks, *resume = sys.argv[1:]
     config = tiny_config(Path(data), int(chunks)).unlock()
     config.expansion.num_policies = 3  # the first is from the middle of pretraining
-    with small_world(), sweep.errors_in_a_line(Path(out)):
+    with small_world(), errors_in_a_line():
         sweep.run_study(config.lock(), Path(out), resume=bool(resume))

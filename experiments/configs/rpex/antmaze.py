@@ -47,5 +47,4 @@ def get_config(argument="paper"):
     if preset is common.PRESETS["paper"]:
         config.sweep.seed = tuple(range(10))
         config.evaluation.episodes = 100
-        config.evaluation.every = 2
     return config.lock()

@@ -27,7 +27,8 @@ class Preset(NamedTuple):
     offline_chunk: int
     online_steps: int  # warm-up included
     warmup: int
-    online_chunk: int  # between evaluations
+    online_chunk: int
+    evaluate_every: int  # chunks
     episodes: int  # of an evaluation
 
 
@@ -42,6 +43,7 @@ PRESETS = {
         online_steps=1_000_000,
         warmup=5_000,
         online_chunk=5_000,
+        evaluate_every=2,
         episodes=10,
     ),
     "small": Preset(
@@ -58,6 +60,7 @@ PRESETS = {
         online_steps=6_000,
         warmup=1_000,
         online_chunk=1_000,
+        evaluate_every=1,
         episodes=10,
     ),
     "smoke": Preset(
@@ -70,22 +73,24 @@ PRESETS = {
         online_steps=1_500,
         warmup=500,
         online_chunk=500,
+        evaluate_every=1,
         episodes=5,
     ),
 }
 
 
-def start(argument: str) -> ConfigDict:
+def start(argument: str, env: str = "Hopper-v4") -> ConfigDict:
     """The protocol of the paper at a preset's budget; not locked.
 
     Args:
       argument: "small", "small,HalfCheetah-v4" or ",HalfCheetah-v4".
+      env: where the argument has none.
 
     Raises:
       ConfigError: a preset that there is not, or an environment without numbers of
         RIQL's.
     """
-    preset, env = parse(argument, "Hopper-v4")
+    preset, env = parse(argument, env)
     if not hyperparameters.rows(env):
         raise ConfigError(
             f"the study's environment is {env!r}; there are RIQL's numbers for "
@@ -128,6 +133,7 @@ def protocol(preset: Preset, env: str) -> ConfigDict:
     config.online.chunk = preset.online_chunk
     config.online.batch_size = preset.batch_size
     config.online.capacity = min(config.online.capacity, preset.online_steps)
+    config.evaluation.every = preset.evaluate_every
     config.evaluation.episodes = preset.episodes
     if preset is not PRESETS["paper"]:
         config.jsrl.schedule = "linear"  # there are too few episodes for a curriculum

@@ -9,6 +9,7 @@ from experiments.configs.rpex import common
 
 def get_config(argument="paper"):
     config = common.start(argument)
+    config.sweep.seed = config.sweep.seed[:3]
     config.sweep.base = ("riql",)
     config.sweep.method = ("direct", "pex", "rpex")
     config.sweep.corruption = ("mixed", "online-adversarial-dynamics")

@@ -8,8 +8,8 @@ from experiments.configs.rpex import common
 LEVELS = ((0.0, 0.0), (2.0, 0.3), (1.0, 0.5))  # scale, rate
 
 
-def get_config(argument=",Walker2d-v4"):
-    config = common.start(argument)
+def get_config(argument="paper"):
+    config = common.start(argument, "Walker2d-v4")
     config.sweep.base = ("riql",)
     config.sweep.method = ("pex", "rpex")
     config.sweep.corruption = ("action", "dynamics")
