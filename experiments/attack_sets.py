@@ -279,4 +279,4 @@ def calibrated_q_max(run: Run, rows: list[dict]) -> float:
         for row in rows
         if all(row.get(name) == value for name, value in adaptive.items())
     ]
-    return equal_exposure(float(np.mean(exposure)))
+    return equal_exposure(float(np.mean(exposure)), num_periods(run.config))

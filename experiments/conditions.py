@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from experiments import attack_sets, run_configs
 from experiments.attack_sets import Target
+from experiments.perturbations import pgd_settings
 from experiments.programs import pretraining_key
 from experiments.study import Run
 from rpex_jax import results, sweep
@@ -70,6 +71,7 @@ def attacked(
         members=jnp.stack(sets),
         policy=pretrained.agent,
         config=sweep.stack([run_configs.offline_run(run).agent for run in members]),
+        pgd=sweep.stack([pgd_settings(run.config) for run in members]),
     )
 
 

@@ -5,7 +5,8 @@
       [--out=returns.json] [--video=out.mp4 --run=0]
 
 A checkpoint is OUT/checkpoints/GROUP/NUMBER; without the number the last one, and OUT
-alone stands for all groups. Policies act greedily. Prints two tables in Markdown: mean
+alone stands for all groups; OUT/snapshots/GROUP/NUMBER is an agent that was kept on the
+way (`online.snapshots`). Policies act greedily. Prints two tables in Markdown: mean
 raw return of every run, and the mean over runs that differ in their seed alone, with
 the standard error in both its kinds; the D4RL score beside each.
 
@@ -132,7 +133,11 @@ def attacks_on(
         where = {"env_name": env.name, "action_dim": env.spec.action_dim}
         members = np.stack([attack_sets.load(p, **where).vectors for p in paths])
     return Attacked(
-        np.array(bounds), jnp.asarray(members), pretrained.states, pretrained.configs
+        np.array(bounds),
+        jnp.asarray(members),
+        pretrained.states,
+        pretrained.configs,
+        sweep.stack([pretrained.pgd] * count),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from experiments import attack_sets, conditions, policy_sets, programs, run_configs
 from experiments.programs import OfflineProgram, OnlineProgram, pretraining_key
@@ -44,7 +45,7 @@ class Group(NamedTuple):
     first_step: int  # before the first chunk
     chunk_steps: int
     num_chunks: int
-    snapshots: frozenset[int] = frozenset()  # chunks after which policies are kept
+    snapshots: frozenset[int] = frozenset()  # chunks after which agents are kept
 
 
 class OnlineInputs(NamedTuple):
@@ -194,4 +195,18 @@ def online_group(
         first_step=program.warmup,
         chunk_steps=program.chunk,
         num_chunks=(program.steps - program.warmup) // program.chunk,
+        snapshots=online_snapshots(members[0].config),
+    )
+
+
+def online_snapshots(config: ConfigDict) -> frozenset[int]:
+    """The chunks online that end at the steps of `online.snapshots`, or just after.
+
+    Source: arXiv 2510.13358, algorithm 1.
+    """
+    online = config.online
+    return frozenset(
+        max(1, -(-(step - online.warmup) // online.chunk))
+        for step in online.snapshots
+        if step <= online.steps
     )

@@ -18,7 +18,7 @@ from experiments.settings import ConfigError
 from rpex_jax import results, sweep
 from rpex_jax.data import scores
 from rpex_jax.envs import Env
-from rpex_jax.training.conditions import Attacked
+from rpex_jax.training.conditions import ON_CRITIC, Attacked
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The policies' folder.")
 EPISODES = flags.DEFINE_integer("episodes", 100, "Episodes of each run.", 1)
@@ -70,7 +70,7 @@ def rows_under(
       episodes: of each.
       attacked: with the run axis of the group; None is enough for "normal".
     """
-    pretrained = group.pretrained.agent if condition == "pgd" else group.agent
+    pretrained = group.pretrained.agent if condition in ON_CRITIC else group.agent
     evaluate = sweep.conditions_phase(
         group.agent, env, (condition,), num_episodes=episodes, pretrained=pretrained
     )

@@ -4,23 +4,27 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rpex_jax.attacks.curriculum import CONDITIONS, Curriculum, linear_increment
-from rpex_jax.attacks.perturbation import Perturbation
+from rpex_jax.attacks.perturbation import Perturbation, PGDSettings
 from rpex_jax.data import scores
-from rpex_jax.training.conditions import PGD_STEPS
 
 
 def perturbation(config: ConfigDict) -> Perturbation | None:
-    """How a run is perturbed, but for the members of its attack set."""
+    """How a run is perturbed; zeros stand for its attack set until there is one."""
     kind = config.perturbation.kind
     if kind == "none":
         return None
     return Perturbation(
-        members=np.zeros(()),
+        members=np.zeros((config.attack.searches, 1)),
         bound=config.perturbation.bound,
         uniform=float(kind == "random"),
         curriculum=curriculum(config),
-        pgd_steps=PGD_STEPS if kind == "pgd" else 0,
+        pgd=pgd_settings(config) if kind == "pgd" else None,
     )
+
+
+def pgd_settings(config: ConfigDict) -> PGDSettings:
+    """Of PGD, in training and in evaluation."""
+    return PGDSettings(**config.pgd)
 
 
 def curriculum(config: ConfigDict) -> Curriculum:

@@ -19,12 +19,14 @@ from experiments import (
 )
 from experiments.attack_sets import Target, target_of
 from experiments.groups import Plan
-from experiments.policy_sets import repeated
+from experiments.perturbations import pgd_settings
+from experiments.policy_sets import SNAPSHOTS, repeated
 from experiments.programs import pretraining_key
 from experiments.settings import ConfigError
 from experiments.study import Run
 from rpex_jax import checkpoints, sweep
 from rpex_jax.agents import AGENTS
+from rpex_jax.attacks.perturbation import PGDSettings
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.data.statistics import ObservationStatistics
 from rpex_jax.envs import Env
@@ -43,6 +45,7 @@ class Pretrained(NamedTuple):
     configs: Any  # of the agent
     out: Path  # the folder of the collection, or of the study or unit with its attacks
     targets: list[Target]  # per run, of the study's attacks; a collection has none
+    pgd: PGDSettings  # of the study; a collection has our choice
 
 
 class Policies(NamedTuple):
@@ -63,7 +66,8 @@ def load(checkpoint: Path, key: str = "--checkpoint") -> tuple[Env, list[Policie
     Args:
       checkpoint: `OUT/checkpoints/GROUP/NUMBER`, `OUT/checkpoints/GROUP` for its last,
         or `OUT` for the last of every group, those of its units too; `OUT/units/UNIT`
-        is a folder like `OUT`.
+        is a folder like `OUT`. Where it has `snapshots` in place of `checkpoints`, the
+        agents that `online.snapshots` kept.
       key: what errors call it.
 
     Raises:
@@ -73,7 +77,8 @@ def load(checkpoint: Path, key: str = "--checkpoint") -> tuple[Env, list[Policie
     checkpoint = checkpoint.absolute()
     out = folder_of(checkpoint)
     within = checkpoint.relative_to(out).parts
-    found = out.glob("checkpoints/*/*"), out.glob("units/*/checkpoints/*/*")
+    kind = SNAPSHOTS if SNAPSHOTS in within else "checkpoints"
+    found = out.glob(f"{kind}/*/*"), out.glob(f"units/*/{kind}/*/*")
     last: dict[Path, int] = {}
     for path in sorted(p for paths in found for p in paths if p.name.isdigit()):
         if path.relative_to(out).parts[: len(within)] == within:
@@ -91,7 +96,7 @@ def load(checkpoint: Path, key: str = "--checkpoint") -> tuple[Env, list[Policie
         return env, groups
     plans = dict(units.parts(out, study.expand_grid(config)))
     for folder in last:
-        names = _groups(plans.get(folder.parents[1]))
+        names = _groups(plans.get(folder.parents[1]), kind)
         if folder.name not in names:
             raise ConfigError(
                 f"{key} has {folder}, which is no group of the config beside it; those "
@@ -113,9 +118,11 @@ def folder_of(checkpoint: Path) -> Path:
     return next((out for out in outs if (out / "config.json").is_file()), checkpoint)
 
 
-def _groups(part: Plan | None) -> list[str]:
-    """The names of all groups in a folder of a study."""
-    return [] if part is None else [*part.offline, *part.online]
+def _groups(part: Plan | None, kind: str) -> list[str]:
+    """The groups of a folder that load; snapshots of pretraining are parts of sets."""
+    if part is None:
+        return []
+    return [*part.online] if kind == SNAPSHOTS else [*part.offline, *part.online]
 
 
 def _load_collected(
@@ -124,7 +131,7 @@ def _load_collected(
     runs, agent = sweep.stack([kinds.sac_run(config)]), AGENTS["sac"]
     state = _restore_offline(agent, env, runs, folder, number)
     labels = [{"policy": folder.name, "seed": config.seed}]
-    return _itself(labels, agent, state, runs, folder, [])
+    return _itself(labels, agent, state, runs, folder, [], PGDSettings())
 
 
 def _load_of_study(part: Plan, env: Env, folder: Path, number: int) -> Policies:
@@ -137,7 +144,7 @@ def _load_of_study(part: Plan, env: Env, folder: Path, number: int) -> Policies:
     pretrained = {}
     for name, (_, of_group) in part.offline.items():
         if set(of_group) & set(keys):
-            source = folder.with_name(name)
+            source = folder.parents[1] / "checkpoints" / name
             last = checkpoints.latest(source)
             if last is None:
                 raise ConfigError(
@@ -164,7 +171,8 @@ def _load_pretrained(
     state = _restore_offline(agent, env, runs, folder, number)
     names = ("base", "corruption", "seed")
     labels = [{name: run.labels[name] for name in names} for run in members]
-    return _itself(labels, agent, state, runs, folder, _targets(members, numbers))
+    targets, pgd = _targets(members, numbers), pgd_settings(members[0].config)
+    return _itself(labels, agent, state, runs, folder, targets, pgd)
 
 
 def _load_online(
@@ -206,15 +214,20 @@ def _load_online(
         return online.start(state, env, buffer, run, num_rows)
 
     like = jax.eval_shape(jax.vmap(start), states, runs)
-    state = checkpoints.restore(folder, number, like)
+    if folder.parent.name == SNAPSHOTS:
+        agents = checkpoints.restore(folder, number, like.agent)
+        step = program.warmup + number * program.chunk
+        steps = jnp.full(len(members), step, jnp.int32)
+    else:
+        state = checkpoints.restore(folder, number, like)
+        agents, steps = state.agent, state.step
     agent = online_agent(program.method, base)
     labels = [run.labels for run in members]
     configs = sweep.stack([run_configs.offline_run(run).agent for run in members])
-    targets = _targets(members, numbers)
-    pretrained = Pretrained(base, states.agent, configs, folder.parents[1], targets)
-    return Policies(
-        labels, agent, state.agent, states.statistics, runs, state.step, pretrained
-    )
+    targets, pgd = _targets(members, numbers), pgd_settings(members[0].config)
+    out = folder.parents[1]
+    pretrained = Pretrained(base, states.agent, configs, out, targets, pgd)
+    return Policies(labels, agent, agents, states.statistics, runs, steps, pretrained)
 
 
 def _itself(
@@ -224,9 +237,11 @@ def _itself(
     runs: RunConfig,
     folder: Path,
     targets: list[Target],
+    pgd: PGDSettings,
 ) -> Policies:
     """Policies that started from nothing: attacks are made against themselves."""
-    itself = Pretrained(agent, state.agent, runs.agent, folder.parents[1], targets)
+    out = folder.parents[1]
+    itself = Pretrained(agent, state.agent, runs.agent, out, targets, pgd)
     return Policies(
         labels, agent, state.agent, state.statistics, runs, state.step, itself
     )

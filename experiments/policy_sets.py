@@ -21,6 +21,8 @@ from rpex_jax.methods import METHODS
 from rpex_jax.training.offline import OfflineState
 from rpex_jax.transfer import restandardised
 
+SNAPSHOTS = "snapshots"  # the folder of agents that are kept, beside `checkpoints`
+
 
 def check(runs: list[Run]) -> None:
     """Raises a `ConfigError` where there are fewer policies than a set is to keep."""
@@ -48,9 +50,9 @@ def snapshot_chunks(runs: Iterable[Run]) -> frozenset[int]:
     )
 
 
-def save_snapshot(out: Path, group: str, chunk: int, policies: Any) -> None:
-    """Keeps the policies of a group of pretrainings, [runs, ...], as they are now."""
-    checkpoints.save(out / "snapshots" / group, chunk, policies, keep=None)
+def save_snapshot(out: Path, group: str, chunk: int, agents: Any) -> None:
+    """Keeps the agents of a group, [runs, ...], as they are now."""
+    checkpoints.save(out / SNAPSHOTS / group, chunk, agents, keep=None)
 
 
 def gather(
@@ -77,8 +79,8 @@ def gather(
 
     @functools.cache
     def snapshot(name: str, chunk: int) -> Any:
-        like = sweep.stack([pretrained[key].agent.actor for key in groups[name]])
-        return checkpoints.restore(out / "snapshots" / name, chunk, like)
+        like = sweep.stack([pretrained[key].agent for key in groups[name]])
+        return checkpoints.restore(out / SNAPSHOTS / name, chunk, like).actor
 
     found = []
     for run in members:

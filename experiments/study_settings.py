@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from experiments.settings import (
     INFINITY,
     ConfigError,
+    check_each,
     check_multiple,
     check_name,
     check_values,
@@ -87,6 +88,8 @@ RANGES = {
     "attack.mutation_low": (0, 2),
     "attack.mutation_high": (0, 2),
     "attack.crossover": (0, 1),
+    "pgd.num_steps": (1, INFINITY),
+    "pgd.step_size": (1e-6, INFINITY),
     "evaluation.episodes": (1, INFINITY),
     "evaluation.every": (1, INFINITY),
 }
@@ -148,6 +151,7 @@ def check(config: ConfigDict) -> None:
             f"online.steps, {config.online.steps}"
         )
     check_multiple("online.chunk", config.online.chunk, learning, "after the warm-up ")
+    check_each("online.snapshots", config.online.snapshots, 1, 1, many=False)
     if num_offline(config) >= config.online.batch_size:
         raise ConfigError(
             f"online.offline_ratio is {config.online.offline_ratio}; it must leave at "

@@ -107,7 +107,7 @@ def train_in_waves(
         results.append_rows(rows_file, rows.values())
         log(list(rows.values()))
         if chunk in group.snapshots:
-            policy_sets.save_snapshot(out, group.name, chunk, states.agent.actor)
+            policy_sets.save_snapshot(out, group.name, chunk, states.agent)
         checkpoints.save(folder, chunk, states)
         bar.update(group.chunk_steps * count)
         check()

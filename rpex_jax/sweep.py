@@ -189,7 +189,7 @@ def online_phase(
         state = online.start(agent_state, env, buffer, run, num_rows)
         if prefill:
             state = online.prefill(state, buffer, run, data, prefill)
-        if run.perturbation is not None:
+        if run.perturbation is not None and curriculum_episodes:
             state = adversarial.first_score(
                 agent, env, state, pretrained.statistics, run, curriculum_episodes
             )

@@ -140,6 +140,7 @@ def default_config() -> ConfigDict:
     config.online.bc_weight = 0.0  # td3's cloning term: dropped
     config.online.initial_temperature = 0.1  # of the method sac, after pretraining
     config.online.corrupt_again = 0  # 0: online batches see pretraining's damage
+    config.online.snapshots = ()  # steps after which the agents are kept for good
 
     # What is executed online (arXiv 2510.13358), and how often it is perturbed. Most of
     # these numbers are lost in the paper; they are our choice.
@@ -172,8 +173,14 @@ def default_config() -> ConfigDict:
     config.attack.strategy = "best1bin"  # "rand1bin"
     config.attack.outside = "edge"  # of the box, there it stops; "redraw" as in SciPy
 
+    # Descent on the critic in every step, in training and in evaluation.
+    config.pgd = ConfigDict()
+    config.pgd.num_steps = 10
+    config.pgd.step_size = 2.5  # in units of bound / num_steps
+
     config.evaluation = ConfigDict()
-    config.evaluation.conditions = ("normal",)  # and "random", "adversarial", "pgd"
+    # And "random", "adversarial", "pgd"; "pgd-own": at the evaluated policy's action.
+    config.evaluation.conditions = ("normal",)
     config.evaluation.episodes = 10
     config.evaluation.every = 1  # chunks; the last chunk is always evaluated
     return config

@@ -278,23 +278,30 @@ def exposure(studies: Sequence[Study], scheduled: Sequence[Column]) -> Table:
 
 
 def grid_table(studies: Sequence[Study], conditions: Sequence[str]) -> Table:
-    """The pair with the best mean over the conditions, which the paper takes."""
+    """The pair with the best mean over the conditions, which the paper takes.
+
+    One smoothing factor for all environments, and for each its own step size.
+    """
     smoothing, step_sizes = plots.axes_of(columns.GRID)
-    rows = []
+    maps = []  # per study: scores under each condition, and their mean
     for study in studies:
         of_conditions = [
             plots.grid_scores(study, columns.GRID, condition)
             for condition in conditions
         ]
-        mean = np.mean(of_conditions, axis=0)
-        if np.isnan(mean).all():
+        maps.append([*of_conditions, np.mean(of_conditions, axis=0)])
+    means = np.nan_to_num([of_study[-1] for of_study in maps], nan=-np.inf)
+    begun = means.max((1, 2)) > -np.inf
+    i = np.argmax(means[begun].max(2).sum(0))
+    rows = []
+    for study, of_study, mean in zip(studies, maps, means, strict=True):
+        j = np.argmax(mean[i])
+        if mean[i, j] == -np.inf:
             rows.append([study.env, *["-"] * (len(conditions) + 3)])
             continue
-        i, j = np.unravel_index(np.nanargmax(mean), mean.shape)
-        of_best = [*of_conditions, mean]
         rows.append(
             [study.env, f"{smoothing[i]:g}", f"{step_sizes[j]:g}"]
-            + [f"{values[i, j]:.1f}" for values in of_best]
+            + [f"{values[i, j]:.1f}" for values in of_study]
         )
     header = ["best pair", "smoothing factor", "step size", *conditions, "mean"]
     return Table(header, rows)

@@ -56,15 +56,16 @@ def linear_increment(q_max: float, periods: int) -> float:
     return q_max / periods
 
 
-def equal_exposure(mean_q: float) -> float:
-    """The `q_max` of a linear curriculum from 0 with this mean, at most 1.
+def equal_exposure(mean_q: float, periods: int) -> float:
+    """The `q_max` of a linear curriculum that trains at this mean, at most 1.
 
-    Where 1 is less than twice the mean, exposures do not match, and a report must say
-    so.
+    From 0, and one increment late, it trains at a mean of q_max (periods - 1) /
+    (2 periods). Where that is less than `mean_q` even with 1, exposures do not match,
+    and a report must say so.
 
     Source: arXiv 2510.13358, section 5.3 and appendix B.
     """
-    return min(1.0, 2.0 * mean_q)
+    return min(1.0, 2.0 * mean_q * periods / max(1, periods - 1))
 
 
 def start(curriculum: Curriculum) -> CurriculumState:
@@ -95,6 +96,21 @@ def advance(
     smoothed = (
         curriculum.smoothing * score + (1.0 - curriculum.smoothing) * state.smoothed
     )
+    q = _unbounded(state, smoothed, curriculum)
+    return CurriculumState(jnp.clip(q, 0.0, 1.0), smoothed, score)
+
+
+def hit_bound(
+    state: CurriculumState, after: CurriculumState, curriculum: Curriculum
+) -> Array:
+    """Whether q met 0 or 1 from one state to the next, and was held there."""
+    q = _unbounded(state, after.smoothed, curriculum)
+    return (q < 0.0) | (q > 1.0)
+
+
+def _unbounded(
+    state: CurriculumState, smoothed: Array, curriculum: Curriculum
+) -> Array:
     gain = curriculum.step_size * (smoothed - state.smoothed)
-    change = curriculum.increment + jnp.clip(gain, -curriculum.cap, curriculum.cap)
-    return CurriculumState(jnp.clip(state.q + change, 0.0, 1.0), smoothed, score)
+    gain = jnp.clip(gain, -curriculum.cap, curriculum.cap)
+    return state.q + curriculum.increment + gain

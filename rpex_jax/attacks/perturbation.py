@@ -27,6 +27,14 @@ _FAULT_STREAM = 2**31 - 1
 
 
 @struct.dataclass
+class PGDSettings:
+    """Of the attack that finds delta anew in every step; both are our choice."""
+
+    num_steps: int = static(10)
+    step_size: Any = 2.5  # beta, in units of bound / num_steps
+
+
+@struct.dataclass
 class Perturbation:
     """How the episodes of one run are perturbed; numbers take a run axis."""
 
@@ -34,7 +42,7 @@ class Perturbation:
     bound: Any = 0.3  # epsilon: deltas of the box and of PGD lie in [-bound, bound]
     uniform: Any = 0.0  # share of perturbed episodes with a delta of the box
     curriculum: Curriculum = struct.field(default_factory=Curriculum)
-    pgd_steps: int = static(0)  # 0: delta is that of the episode, and no PGD
+    pgd: PGDSettings | None = None  # None: delta is that of the episode
 
 
 class Fault(NamedTuple):
@@ -121,26 +129,30 @@ def perturbed(
 
 
 def pgd(
-    value: Callable[[Array], Array], action: Array, bound: Array, num_steps: int
+    value: Callable[[Array], Array],
+    action: Array,
+    bound: Array,
+    settings: PGDSettings,
 ) -> Array:
     """delta in [-bound, bound] that lowers `value` of the executed action.
 
         delta := clip(delta - beta sign(d value(a (1 + delta)) / d delta), +- bound)
 
-    Starts at 0; beta = 2.5 bound / num_steps, our choice. The gradient passes over the
-    clip of what is executed, or saturated joints could not be attacked.
+    Starts at 0; beta = step_size bound / num_steps. The gradient passes over the clip
+    of what is executed, or saturated joints could not be attacked.
 
     Args:
       value: of one action [action_dim] -> []; a critic at the present observation.
       action: [action_dim], intended.
       bound: [], epsilon.
-      num_steps: of sign descent.
+      settings: of the descent.
 
     Raises:
       ValueError: there is no step.
 
     Source: arXiv 2510.13358, appendix E.
     """
+    num_steps = settings.num_steps
     if num_steps < 1:
         raise ValueError(f"num_steps is {num_steps}; it must be at least 1")
     action = jnp.clip(action, -1.0, 1.0)
@@ -151,5 +163,5 @@ def pgd(
         -box,
         box,
         num_steps=num_steps,
-        step_size=2.5 * bound / num_steps,
+        step_size=settings.step_size * bound / num_steps,
     )

@@ -127,7 +127,7 @@ TASKS: dict[str, Task] = {
     "HalfCheetah-v5": _HALF_CHEETAH,  # v5 renamed entries of `info` only
     "Walker2d-v4": _WALKER,
     "Walker2d-v5": _WALKER._replace(xml="walker2d_v5.xml", pays_on_fall=False),
-    "Ant-v4": _ANT,  # as in D4RL, without contact forces
+    "Ant-v4": _ANT,  # the first 27 of D4RL's 111 observations; the others are zero
     "Ant-v5": _ANT._replace(read=bodies.read_ant_contacts, pays_on_fall=False),
     "InvertedPendulum-v4": _PENDULUM,
     "InvertedPendulum-v5": _PENDULUM._replace(pays_on_fall=False),

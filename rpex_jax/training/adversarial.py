@@ -26,8 +26,8 @@ def critic_attack(
     agent: Agent, agent_state: Any, statistics: ObservationStatistics, run: RunConfig
 ) -> Attack | None:
     """PGD on the first critic of the agent that acts, if the run asks for it."""
-    bound, num_steps = run.perturbation.bound, run.perturbation.pgd_steps
-    if not num_steps:
+    bound, settings = run.perturbation.bound, run.perturbation.pgd
+    if settings is None:
         return None
 
     def attack(observation: Array, action: Array) -> Array:
@@ -36,7 +36,7 @@ def critic_attack(
         def value(executed):
             return first_action_value(agent, agent_state, seen, executed, run.agent)
 
-        return pgd(value, action, bound, num_steps)
+        return pgd(value, action, bound, settings)
 
     return attack
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from rpex_jax.agents.critics import first_action_value
 from rpex_jax.attacks.perturbation import (
     Fault,
+    PGDSettings,
     perturbed,
     pgd,
     uniform_deltas,
@@ -24,8 +25,10 @@ from rpex_jax.training.evaluation import episode_returns, greedy
 from rpex_jax.training.run import RunConfig, check_counts, stream
 from rpex_jax.types import Agent, Array
 
-CONDITIONS = ("normal", "random", "adversarial", "pgd")
-PGD_STEPS = 10  # our choice
+# "pgd-own" is "pgd" at the action of the policy under test: which of the two the source
+# means is lost.
+CONDITIONS = ("normal", "random", "adversarial", "pgd", "pgd-own")
+ON_CRITIC = CONDITIONS[3:]  # descend on the pretrained critic
 
 
 class Attacked(NamedTuple):
@@ -35,6 +38,7 @@ class Attacked(NamedTuple):
     members: Array  # [K, action_dim], found afresh: training has not seen them
     policy: Any  # state of the pretrained agent
     config: Any  # its config
+    pgd: PGDSettings | None = None  # where the condition is one of `ON_CRITIC`
 
 
 def make_evaluate_under(
@@ -48,14 +52,15 @@ def make_evaluate_under(
     """`evaluate(agent_state, statistics, run, step, attacked) -> returns [episodes]`.
 
     Every condition begins with the same resets. Episode i of `adversarial` meets member
-    i mod K; `pgd` descends on the pretrained critic at the pretrained policy's action.
+    i mod K; `pgd` descends on the pretrained critic at the pretrained policy's action,
+    `pgd-own` on the same at the action of the policy that is evaluated.
 
     Args:
       condition: one of `CONDITIONS`.
       agent: whose policy is evaluated, greedily.
       env: where.
       num_episodes: side by side.
-      pretrained: the agent of `attacked.policy`; for `pgd`.
+      pretrained: the agent of `attacked.policy`; for `ON_CRITIC`.
 
     Raises:
       ValueError: unknown condition, or no episode.
@@ -80,15 +85,16 @@ def make_evaluate_under(
         if condition == "normal":
             return episode_returns(env, states, act)
 
-        def attack(observation, _):
+        def attack(observation, action):
             seen = standardise(observation, statistics)
             policy, config = attacked.policy, attacked.config
-            action = pretrained.act(key_act, policy, seen, config, greedy=True)
+            if condition == "pgd":
+                action = pretrained.act(key_act, policy, seen, config, greedy=True)
 
             def value(executed):
                 return first_action_value(pretrained, policy, seen, executed, config)
 
-            return pgd(value, action, attacked.bound, PGD_STEPS)
+            return pgd(value, action, attacked.bound, attacked.pgd)
 
         if condition == "random":
             shape = num_episodes, env.spec.action_dim
@@ -102,7 +108,7 @@ def make_evaluate_under(
         else:
             deltas = jnp.zeros((num_episodes, env.spec.action_dim))
         faults = Fault(jnp.ones(num_episodes), deltas)
-        world = perturbed(env, attack=attack if condition == "pgd" else None)
+        world = perturbed(env, attack=attack if condition in ON_CRITIC else None)
         return episode_returns(world, jax.vmap(with_fault)(states, faults), act)
 
     return evaluate

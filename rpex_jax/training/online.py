@@ -286,6 +286,9 @@ def make_chunk(
             metrics |= {
                 "curriculum/q": state.curriculum.q,
                 "curriculum/next_q": after.q,
+                "curriculum/hit_bound": curriculum.hit_bound(
+                    state.curriculum, after, of_run
+                ).astype(jnp.float32),
                 "curriculum/score": after.score,
                 "curriculum/smoothed": after.smoothed,
             }

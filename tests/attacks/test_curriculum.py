@@ -13,14 +13,19 @@ SCORES = np.random.default_rng(0).uniform(0, 1, 40).cumsum() / 40
 
 def run(of_run: Curriculum, scores=SCORES, first=0.3):
     """q and R~ after each period."""
+    states, _ = periods(of_run, scores, first)
+    return np.asarray(states.q), np.asarray(states.smoothed)
+
+
+def periods(of_run: Curriculum, scores, first):
+    """The state after each period, and whether q was held at a bound in it."""
     state = curriculum.first_score(curriculum.start(of_run), jnp.float32(first))
 
     def period(state, score):
-        state = curriculum.advance(state, score, of_run)
-        return state, state
+        after = curriculum.advance(state, score, of_run)
+        return after, (after, curriculum.hit_bound(state, after, of_run))
 
-    states = jax.lax.scan(period, state, jnp.asarray(scores, jnp.float32))[1]
-    return np.asarray(states.q), np.asarray(states.smoothed)
+    return jax.lax.scan(period, state, jnp.asarray(scores, jnp.float32))[1]
 
 
 def test_a_fixed_q_stays():
@@ -36,9 +41,14 @@ def test_linear_reaches_q_max_at_its_last_period(q_max):
     assert q.mean() == pytest.approx(q_max * (periods + 1) / (2 * periods), rel=1e-5)
 
 
-def test_equal_exposure_doubles_the_mean_up_to_1():
-    assert curriculum.equal_exposure(0.2) == pytest.approx(0.4)
-    assert curriculum.equal_exposure(0.7) == 1.0
+@pytest.mark.parametrize("periods", [2, 3, 300])
+def test_a_ramp_of_equal_exposure_trains_at_the_mean(periods):
+    """A period trains at the q of before its update; 1 is the end of all ramps."""
+    q_max = curriculum.equal_exposure(0.2, periods)
+    increment = curriculum.linear_increment(q_max, periods)
+    assert np.mean(increment * np.arange(periods)) == pytest.approx(0.2)
+    assert curriculum.equal_exposure(0.7, periods) == 1.0
+    assert curriculum.equal_exposure(0.0, 1) == 0.0  # it never trains at another
 
 
 def test_adaptive_telescopes_where_nothing_is_clipped():
@@ -61,14 +71,16 @@ def test_adaptive_equals_numpy(step_size, cap):
     scores = np.random.default_rng(1).normal(0.5, 0.4, 60)
     of_run = Curriculum(initial=0.1, step_size=step_size, smoothing=0.2, cap=cap)
     q, smoothed = 0.1, 0.3
-    expected = []
+    expected, held = [], []
     for score in scores:
         previous, smoothed = smoothed, 0.2 * score + 0.8 * smoothed
         change = max(-cap, min(cap, step_size * (smoothed - previous)))
+        held.append(not 0.0 <= q + change <= 1.0)
         q = min(1.0, max(0.0, q + change))
         expected.append(q)
-    found, _ = run(of_run, scores)
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    found, found_held = periods(of_run, scores, 0.3)
+    np.testing.assert_allclose(found.q, expected, atol=2e-5)
+    np.testing.assert_array_equal(found_held, held)
     met = {0.0, 1.0} & set(np.round(expected, 6))  # the bounds of q
     assert met or step_size < 1 or cap < 1
 

@@ -10,6 +10,7 @@ from rpex_jax import envs
 from rpex_jax.attacks.perturbation import (
     Fault,
     Perturbation,
+    PGDSettings,
     draw_fault,
     perturb,
     perturbed,
@@ -169,8 +170,11 @@ def test_pgd_on_a_linear_critic_ends_in_the_corner(bound):
     """delta = -bound sign(w a); an action of 0 cannot be attacked, a saturated can."""
     weights = jnp.array([1.0, -2.0, 3.0, -0.5, 2.0])
     action = jnp.array([0.5, 0.5, -0.2, 1.0, 0.0])
-    delta = pgd(lambda a: weights @ a, action, bound, num_steps=10)
     corner = -bound * np.sign(weights * action)
-    np.testing.assert_allclose(delta, corner, rtol=1e-6)
-    few = pgd(lambda a: weights @ a, action, bound, num_steps=2)
-    np.testing.assert_allclose(few, corner, rtol=1e-6)  # each step is 1.25 bounds
+    for settings, share in [
+        (PGDSettings(), 1.0),
+        (PGDSettings(num_steps=2), 1.0),  # each step is 1.25 bounds
+        (PGDSettings(step_size=0.5), 0.5),  # all of them go half of the way
+    ]:
+        delta = pgd(lambda a: weights @ a, action, bound, settings)
+        np.testing.assert_allclose(delta, share * corner, rtol=1e-6)

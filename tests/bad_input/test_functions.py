@@ -122,7 +122,7 @@ CASES = [
         Says("num_steps is", "-1", "at least 0"),
     ),
     (
-        partial(perturbation.pgd, None, None, 0.3, 0),
+        partial(perturbation.pgd, None, None, 0.3, perturbation.PGDSettings(0)),
         Says("num_steps is", "0", "at least 1"),
     ),
     (

@@ -117,6 +117,7 @@ def test_an_unknown_name(key):
         ("sweep.skip", "method=pex", "a tuple"),
         ("data.action_range", 1.0, "a tuple"),
         ("data.drop_observation_columns", 0, "a tuple"),
+        ("online.snapshots", 1_000, "a tuple"),
         ("agent.iql.hidden_dims", 256, "a tuple"),
         ("evaluation.conditions", "normal", "a tuple"),
         ("curriculum.score_range", 1000.0, "a tuple"),
@@ -307,6 +308,7 @@ STUDY = [
         {"data.drop_observation_columns": (0.5,)},
         Says("data.drop_observation_columns is", "(0.5,)", "integers"),
     ),
+    ({"online.snapshots": (0,)}, Says("online.snapshots is", "(0,)", "integers of 1")),
     # What attacks
     ({"evaluation.conditions": ()}, Says("conditions is", "()", "normal must be")),
     (

@@ -11,7 +11,7 @@ import pytest
 
 from experiments import report
 from experiments.reports import adversarial_columns as columns
-from experiments.reports.adversarial import DRAWN, PARTS
+from experiments.reports.adversarial import DRAWN, PARTS, grid_table
 from experiments.reports.claims import CLAIMS, judge
 from experiments.settings import ConfigError
 from experiments.study_results import curve, mean_q, read, sample
@@ -124,7 +124,7 @@ def test_rows_and_columns_of_tables_1_and_2(both):
         for env in ("Hopper-v4", "HalfCheetah-v4")
         for condition in conditions
     ]
-    assert table[1][2:] == ["0", "2,000", "1,500", "1,500", "1,500"]
+    assert table[1][2:] == ["0", "1,500", "1,500", "1,500", "1,500"]
     assert table[4][6].startswith("91.0 ")  # 30 + 60, and the seeds' mean of 1
 
     table = table_of(text, "## Table 2")
@@ -206,6 +206,29 @@ def test_figures_over_a_grid(name, plots, tmp_path):
         best = table_of(text, "| best pair")
         # 85.5 under normal, 75.5 under random and adversarial
         assert best[1] == ["Hopper-v4", "0.3", "0.5", "85.5", "75.5", "75.5", "78.8"]
+
+
+def test_all_environments_have_one_smoothing_factor(tmp_path):
+    """The one with the best sum over environments; each has its own step size."""
+    best = {  # of neither alone: 0.3
+        "Hopper-v4": {(0.1, 1.0): 90, (0.3, 0.5): 85, (0.9, 0.5): 50},
+        "HalfCheetah-v4": {(0.1, 1.0): 50, (0.3, 2.0): 85, (0.9, 0.5): 90},
+    }
+    for env, values in best.items():
+
+        def score(labels, condition, share, values=values):
+            keys = ("curriculum.smoothing", "curriculum.step_size")
+            return values.get(tuple(labels.get(key) for key in keys), 40.0)
+
+        record(tmp_path / env, smoke("figure8", env), score, spread=0.0)
+    record(tmp_path / "Ant-v4", smoke("figure8", "Ant-v4"), score, done=0.0)
+    studies = [read(tmp_path / env) for env in (*best, "Ant-v4")]
+    table = grid_table(studies, ["normal", "adversarial"])
+    assert table.rows == [
+        ["Hopper-v4", "0.3", "0.5", "85.0", "85.0", "85.0"],
+        ["HalfCheetah-v4", "0.3", "2", "85.0", "85.0", "85.0"],
+        ["Ant-v4", *["-"] * 5],
+    ]
 
 
 # Claims: scores for which each holds, and what makes it fail

@@ -5,6 +5,7 @@ import pytest
 
 from experiments import (
     attack_sets,
+    evaluate,
     policies,
     programs,
     run_configs,
@@ -16,6 +17,7 @@ from experiments.attack_sets import calibrated_q_max
 from experiments.configs.default import default_config
 from rpex_jax import results
 from rpex_jax.attacks.curriculum import Curriculum
+from rpex_jax.attacks.perturbation import PGDSettings
 from tests import diagnostic
 from tests.experiments.tiny import small_world, write_data
 
@@ -43,14 +45,25 @@ def only_run(**settings):
 
 
 @pytest.mark.parametrize(
-    ("kind", "uniform", "steps"),
-    [("random", 1, 0), ("adversarial", 0, 0), ("pgd", 0, 10)],
+    ("kind", "uniform", "pgd"),
+    [
+        ("random", 1, None),
+        ("adversarial", 0, None),
+        ("pgd", 0, PGDSettings(num_steps=3, step_size=1.5)),
+    ],
 )
-def test_a_kind_of_perturbation(kind, uniform, steps):
-    told = run_configs.online_run(
-        only_run(**{"perturbation.kind": kind, "perturbation.bound": 0.2})
-    ).perturbation
-    assert (told.uniform, told.pgd_steps, told.bound) == (uniform, steps, 0.2)
+def test_a_kind_of_perturbation(kind, uniform, pgd):
+    settings = {"perturbation.kind": kind, "perturbation.bound": 0.2}
+    settings |= {"pgd.num_steps": 3, "pgd.step_size": 1.5}
+    told = run_configs.online_run(only_run(**settings)).perturbation
+    assert (told.uniform, told.pgd, told.bound) == (uniform, pgd, 0.2)
+
+
+def test_what_a_study_takes_is_known_before_its_attacks():
+    """Zeros stand for them in a dry run."""
+    env, run = diagnostic.target_reward(), only_run(**{"perturbation.kind": "random"})
+    data = study_cost.random_data(env.spec)
+    assert study_cost.online_sample(env, [run], data).num_bytes > 0
 
 
 def test_without_a_perturbation_the_program_is_that_of_before():
@@ -131,7 +144,7 @@ def test_a_calibrated_curriculum_is_as_exposed_as_the_adaptive_runs():
     rows.append(
         adaptive.labels | {"phase": "online", "base": "iql", "curriculum/q": 0.9}
     )
-    assert calibrated_q_max(linear, rows) == pytest.approx(0.4)
+    assert calibrated_q_max(linear, rows) == pytest.approx(0.4 * 200 / 199)
 
 
 # What it costs
@@ -182,6 +195,7 @@ def finished(tmp_path_factory):
             "offline.chunk": 4,
             "online.steps": 8,
             "online.chunk": 4,
+            "online.snapshots": (3, 9),  # after the first of two chunks; not reached
             "online.capacity": 40,
             "curriculum.q_max": 0.0,
             "curriculum.episodes": 4,
@@ -221,8 +235,8 @@ def test_adaptive_runs_train_first_and_linear_ones_match_their_exposure(finished
         ]
 
     # a ramp of two periods, of which the first is clean and the second at its half
-    q_max = min(1.0, 2 * np.mean(q("adaptive")))
-    np.testing.assert_allclose(sorted(q("linear")), [0, 0, *[q_max / 2] * 2], atol=1e-6)
+    second = min(0.5, 2 * np.mean(q("adaptive")))
+    np.testing.assert_allclose(sorted(q("linear")), [0, 0, second, second], atol=1e-6)
 
 
 def test_each_policy_has_two_sets_within_the_bound(finished):
@@ -253,6 +267,18 @@ def test_a_finished_study_resumes_to_itself(finished):
 
 
 def test_its_policies_load(finished):
-    out, _, _ = finished
+    """The last ones, and those of the middle that were kept: their returns are back."""
+    out, _, rows = finished
     _, groups = policies.load(out)
     assert sorted(len(group.labels) for group in groups) == [2, 2, 2]
+    kept = sorted(str(p.relative_to(out)) for p in out.glob("snapshots/*/*"))
+    assert kept == ["snapshots/online-0/1", "snapshots/online-1/1"]
+    env, groups = policies.load(out / kept[0])
+    found = evaluate.evaluate(env, groups, episodes=6)
+    expected = [
+        row["returns"]
+        for row in rows
+        if (row["group"], row["chunk"]) == ("online-0", 1)
+    ]
+    assert [row.step for row in found] == [4, 4]
+    np.testing.assert_allclose([row.returns for row in found], expected, rtol=1e-6)

@@ -14,6 +14,7 @@ from experiments.policies import Policies, Pretrained
 from rpex_jax import envs, sweep
 from rpex_jax.agents.uniform import uniform
 from rpex_jax.attacks.corruption import corruption
+from rpex_jax.attacks.perturbation import PGDSettings
 from rpex_jax.data import attack_sets
 from rpex_jax.envs import Env, rendering
 from rpex_jax.envs.base import EnvState
@@ -36,7 +37,7 @@ def constant_policies(env: Env, actions: np.ndarray) -> Policies:
     statistics = sweep.stack([from_scratch(env.spec)[0].statistics] * count)
     labels = [{"policy": "constant", "seed": seed} for seed in range(count)]
     states = jnp.asarray(actions, jnp.float32)
-    itself = Pretrained(agent, states, None, Path("nowhere"), [])
+    itself = Pretrained(agent, states, None, Path("nowhere"), [], PGDSettings())
     steps = jnp.zeros(count, jnp.int32)
     return Policies(labels, agent, states, statistics, runs, steps, itself)
 

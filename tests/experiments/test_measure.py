@@ -108,7 +108,8 @@ def test_earlier_policies_are_in_the_set(finished):
     """One from the middle of pretraining and that from its end; they differ."""
     out, _, (pretrained, online), _ = finished
     like = pretrained.states.actor
-    middle = checkpoints.restore(out / "snapshots" / "offline-0", 1, like)
+    snapshot = out / "snapshots" / "offline-0"
+    middle = checkpoints.restore(snapshot, 1, pretrained.states).actor
     for place, expected in enumerate((middle, like)):
         found = jax.tree.map(lambda x, i=place: x[:, i], online.states.members)
         of_both = jax.tree.map(lambda x: jnp.concatenate([x, x]), expected)

@@ -18,7 +18,7 @@ from rpex_jax.attacks.corruption import corruption
 from rpex_jax.attacks.curriculum import CONDITIONS as CURRICULUM_CONDITIONS
 from rpex_jax.attacks.curriculum import Curriculum
 from rpex_jax.attacks.differential_evolution import DESettings
-from rpex_jax.attacks.perturbation import Perturbation
+from rpex_jax.attacks.perturbation import Perturbation, PGDSettings
 from rpex_jax.data.buffer import make_buffer
 from rpex_jax.data.statistics import ObservationStatistics
 from rpex_jax.envs import Env
@@ -43,6 +43,7 @@ LENGTH = 4
 MEANT = jnp.array([0.5, -0.25])
 MEMBERS = jnp.array([[0.2, -0.2], [-0.3, 0.1], [0.1, 0.3]])
 UNIT = ObservationStatistics(jnp.zeros(2), jnp.ones(2))
+SHIFTED = UNIT._replace(mean=jnp.array([0.0, 1.0]))  # the second coordinate is -1
 CLEAN = corruption(())
 
 
@@ -81,12 +82,17 @@ def make_perturbed(q=1.0, members=MEMBERS, seed=0, agent=None, **numbers):
     return jax.tree.map(jnp.asarray, run)
 
 
-def train(run, env, agent=AGENT, num_steps=10 * LENGTH, episodes=0, updates=0):
+def train(
+    run,
+    env,
+    agent=AGENT,
+    num_steps=10 * LENGTH,
+    episodes=0,
+    updates=0,
+    statistics=UNIT,
+):
     data = with_true_flags(make_data(*env.spec))
     buffer = make_buffer(400, BATCH)
-    statistics = ObservationStatistics(
-        jnp.zeros(env.spec.observation_dim), jnp.ones(env.spec.observation_dim)
-    )
     chunk = online.make_chunk(
         agent,
         env,
@@ -158,6 +164,7 @@ def test_a_chunk_ends_with_the_score_that_moves_q(condition, q):
     assert metrics["curriculum/smoothed"] == pytest.approx(smoothed, rel=1e-5)
     assert state.curriculum.q == pytest.approx(0.5 + 0.1 * smoothed, rel=1e-5)
     assert metrics["curriculum/next_q"] == state.curriculum.q
+    assert metrics["curriculum/hit_bound"] == 0.0
 
 
 def test_the_first_score_is_that_of_the_policy_at_the_start():
@@ -201,19 +208,51 @@ def test_prefill_puts_distinct_rows_first_and_the_replay_forgets_them_first(coun
 
 
 class Critics(NamedTuple):
-    """Two linear critics, of which only the first is asked."""
+    """Two linear critics."""
 
-    critic: jax.Array
+    critic: jax.Array  # [2, action_dim]
 
 
-def evaluate(condition, num_episodes=9, agent=AGENT, attacked=None, **kwargs):
+# The first falls along (1, -1) where the second rises, and the lower one is the second.
+CRITICS = Critics(jnp.array([[-1.0, 1.0], [1.0, -1.0]]))
+
+
+def lowest(state, observations, actions, config):
+    """The minimum, as agents' `action_value`; scaled by what is seen of the walker."""
+    return (observations[1] * (state.critic @ actions)).min(0)
+
+
+@pytest.mark.parametrize("q", [0.0, 1.0])
+def test_training_under_pgd_meets_the_first_critic_as_it_is_now(q):
+    """An update turns both critics round, so that delta turns with every step."""
+    learner = AGENT._replace(
+        init=lambda key, spec, config: CRITICS,
+        update=lambda key, state, batch, config: (Critics(-state.critic), {}),
+        action_value=lowest,
+    )
+    run = make_perturbed(q)
+    attacked = run.perturbation.replace(pgd=PGDSettings(), bound=jnp.float32(0.2))
+    run, steps = run.replace(perturbation=attacked), 2 * LENGTH + 1
+    state, metrics = train(run, walker(), learner, steps, 50, 1, SHIFTED)
+    rows = jax.tree.map(lambda x: np.asarray(x[:steps]), state.buffer.data)
+    deltas = -0.2 * (-1.0) ** np.arange(steps)  # of both actuators
+    paid = rows.rewards - rows.observations[:, 0] / LENGTH
+    np.testing.assert_allclose(paid, MEANT.sum() * (1 + q * deltas), atol=1e-6)
+    # the curriculum's episodes, after an odd number of updates
+    expected = LENGTH * float(MEANT.sum()) * (1 + q * 0.2)
+    assert metrics["curriculum/score"] == pytest.approx(expected, abs=6e-3)
+
+
+def evaluate(
+    condition, num_episodes=9, agent=AGENT, attacked=None, statistics=UNIT, **kwargs
+):
     attacked = attacked or Attacked(jnp.float32(0.4), MEMBERS, None, None)
     of_condition = make_evaluate_under(
         condition, agent, walker(), num_episodes=num_episodes, **kwargs
     )
     state = jnp.zeros((), jnp.int32)
     return np.asarray(
-        jax.jit(lambda: of_condition(state, UNIT, make_run(), 0, attacked))()
+        jax.jit(lambda: of_condition(state, statistics, make_run(), 0, attacked))()
     )
 
 
@@ -234,23 +273,23 @@ def test_random_is_uniform_in_the_box_and_drawn_once_an_episode():
     assert 1.05 < np.abs(extra).max() < 1.2
 
 
-def test_pgd_descends_on_the_pretrained_critic_at_the_pretrained_action():
-    """Both are other than those of the policy under test."""
+@pytest.mark.parametrize(
+    ("condition", "signs"), [("pgd", (-1, 1)), ("pgd-own", (-1, -1))]
+)
+def test_pgd_descends_on_the_first_pretrained_critic(condition, signs):
+    """At the pretrained action, or at that of the policy under test, MEANT."""
     pretrained = glass_agent(
         lambda observations, greedy: jnp.broadcast_to(
-            jnp.array([0.5, 0.5]), (*observations.shape[:-1], 2)
+            jnp.array([0.5, 0.25]), (*observations.shape[:-1], 2)
         )
-    )._replace(action_value=lambda state, s, a, config: a @ state.critic[0])
-
-    policy = Critics(jnp.array([[1.0, -1.0], [-1.0, 1.0]]))
-    config = TD3Config()
-    attacked = Attacked(jnp.float32(0.4), MEMBERS, policy, config)
-    extra = evaluate("pgd", attacked=attacked, pretrained=pretrained) - evaluate(
-        "normal"
+    )._replace(action_value=lowest)
+    attacked = Attacked(jnp.float32(0.4), MEMBERS, CRITICS, TD3Config(), PGDSettings())
+    hit = evaluate(
+        condition, attacked=attacked, statistics=SHIFTED, pretrained=pretrained
     )
-    # delta is (-0.4, 0.4), applied to MEANT
+    delta = 0.4 * np.array(signs)  # applied to MEANT
     np.testing.assert_allclose(
-        extra, LENGTH * (MEANT @ jnp.array([-0.4, 0.4])), rtol=1e-4
+        hit - evaluate("normal"), LENGTH * (MEANT @ delta), rtol=1e-4
     )
 
 

@@ -7,6 +7,7 @@ Source: arXiv 2510.13358, section 5.1 and appendices B to E.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -95,8 +96,8 @@ PRESETS = {
     "small": Preset(
         note=(
             "reduced budget: networks of half the paper's width, batches of half its "
-            "size, a hundredth of its offline updates, an eighth of its online steps "
-            "at a fixed q and a twenty-fifth with a curriculum"
+            "size, a hundredth of its offline updates (of IQL's a sixtieth), an eighth "
+            "of its online steps at a fixed q and a twenty-fifth with a curriculum"
         ),
         seeds=3,
         width=128,
@@ -179,6 +180,8 @@ def start(study: str, argument: str, base: str = "td3") -> tuple[ConfigDict, Pre
     config.online.offline_ratio = 0.0
     config.online.prefill = task.prefill
     config.online.capacity = preset.capacity
+    thirds = (third * preset.scheduled_steps // 3 for third in (1, 2, 3))
+    config.online.snapshots = tuple(thirds)
 
     config.perturbation.bound = task.bound
     config.curriculum.smoothing = preset.smoothing
@@ -196,16 +199,16 @@ def start(study: str, argument: str, base: str = "td3") -> tuple[ConfigDict, Pre
 def table1_runs(preset: Preset) -> list[dict[str, Any]]:
     """Fine-tuning under three conditions, and the same from scratch.
 
-    A warm-up comes on top of the budget, so that all learn for as long.
+    All have the same steps; from scratch they begin with a warm-up, after which the
+    rest must be whole chunks.
     """
-    steps = {"online.steps": preset.fixed_steps}
     from_scratch = {
-        "online.steps": preset.fixed_steps + preset.warmup,
         "online.warmup": preset.warmup,
+        "online.chunk": math.gcd(preset.chunk, preset.warmup),
         "online.prefill": 0.0,
     }
-    tuned = [run | steps for run in (NORMAL, RANDOM, ADVERSARIAL)]
-    return [*tuned, FULLY_ONLINE | from_scratch]
+    runs = [NORMAL, RANDOM, ADVERSARIAL, FULLY_ONLINE | from_scratch]
+    return [run | {"online.steps": preset.fixed_steps} for run in runs]
 
 
 def scheduled(preset: Preset, *runs: dict[str, Any]) -> list[dict[str, Any]]:
