@@ -271,12 +271,23 @@ def online_run(run: Run, out: Path, env: Env, number: int) -> RunConfig:
 def calibrated_q_max(run: Run, rows: list[dict]) -> float:
     """Of a linear curriculum as exposed as the study's adaptive ones, over all seeds.
 
+    Chunks in which a run has failed have no q.
+
+    Raises:
+      ConfigError: all adaptive runs have failed.
+
     Source: arXiv 2510.13358, section 5.3.
     """
     adaptive = _adaptive(run) | {"phase": "online"}
-    exposure = [
+    of_adaptive = [
         row["curriculum/q"]
         for row in rows
         if all(row.get(name) == value for name, value in adaptive.items())
     ]
+    exposure = [q for q in of_adaptive if q is not None]
+    if not exposure:
+        raise ConfigError(
+            "curriculum.q_max is 0, which takes it from the study's adaptive runs, and "
+            "all of these have failed; it must be a number in (0, 1]"
+        )
     return equal_exposure(float(np.mean(exposure)), num_periods(run.config))

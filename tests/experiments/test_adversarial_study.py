@@ -15,6 +15,7 @@ from experiments import (
 from experiments import sweep as program
 from experiments.attack_sets import calibrated_q_max
 from experiments.configs.default import default_config
+from experiments.settings import ConfigError
 from rpex_jax import results
 from rpex_jax.attacks.curriculum import Curriculum
 from rpex_jax.attacks.perturbation import PGDSettings
@@ -145,6 +146,10 @@ def test_a_calibrated_curriculum_is_as_exposed_as_the_adaptive_runs():
         adaptive.labels | {"phase": "online", "base": "iql", "curriculum/q": 0.9}
     )
     assert calibrated_q_max(linear, rows) == pytest.approx(0.4 * 200 / 199)
+    failed = adaptive.labels | {"phase": "online", "curriculum/q": None}
+    assert calibrated_q_max(linear, [failed, *rows]) == pytest.approx(0.4 * 200 / 199)
+    with pytest.raises(ConfigError, match="q_max is 0.* all of these have failed"):
+        calibrated_q_max(linear, [failed])
 
 
 # What it costs
