@@ -148,7 +148,7 @@ def test_a_calibrated_curriculum_is_as_exposed_as_the_adaptive_runs():
     assert calibrated_q_max(linear, rows) == pytest.approx(0.4 * 200 / 199)
     failed = adaptive.labels | {"phase": "online", "curriculum/q": None}
     assert calibrated_q_max(linear, [failed, *rows]) == pytest.approx(0.4 * 200 / 199)
-    with pytest.raises(ConfigError, match="q_max is 0.* all of these have failed"):
+    with pytest.raises(ConfigError, match=r"q_max is 0.* all of these have failed"):
         calibrated_q_max(linear, [failed])
 
 
