@@ -158,7 +158,7 @@ def test_an_existing_folder_is_not_overwritten(hopper):
     assert results.read_rows(out / "chunks.jsonl") == rows
 
 
-# A study that is stopped, in processes of its own
+# A study that is stopped, in processes of its own, on two devices
 
 
 def start(
@@ -166,6 +166,7 @@ def start(
 ) -> subprocess.Popen:
     environment = os.environ | {
         "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles twice as fast
+        "JAX_NUM_CPU_DEVICES": "2",
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
