@@ -97,8 +97,8 @@ def test_the_whole_protocol(monkeypatch):
     assert sum(item.runs for item in items if item.phase == "online") == 4 * 6 * 5
     assert sum(item.runs for item in items if item.phase == "offline") == 4 * 2 * 5
     assert all(item.flops == 10 * item.updates for item in items)
-    # 120 runs are evaluated 199 times and 40 pretrainings 200 times
-    assert evaluated == (120 * 199 + 40 * 200) * 10 * env.time_limit
+    # every 10 000 steps: 120 runs, after the warm-up, and 40 pretrainings
+    assert evaluated == (120 * 100 + 40 * 200) * 10 * env.time_limit
     item = Item("offline", "iql", "all", runs=2, updates=10**6, flops=36 * 10**14)
     text = protocol_cost.arithmetic([item], {"offline": 1e9}, 7200_000, 1000.0)
     assert "| offline iql, all | 2 | 1 M | 3.60 | 1 | 1000.0 |" in text

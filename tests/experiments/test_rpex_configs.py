@@ -78,7 +78,8 @@ def test_the_paper_evaluates_every_ten_thousand_steps():
         for study_of in (table3, table6):
             assert study_of.get_config(name).env == "Walker2d-v4"
     config = table1.get_config()
-    assert config.evaluation.every * config.online.chunk == 10_000
+    for phase in (config.offline, config.online):
+        assert config.evaluation.every * phase.chunk == 10_000
     assert len(config.sweep.seed) == 5 and len(figure8.get_config().sweep.seed) == 3
 
 
