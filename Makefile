@@ -5,10 +5,10 @@ READY := $(VENV)/.ready
 
 .PHONY: quickstart test format peers
 
-# Once more it goes on where it stopped, or shows the report again.
 quickstart: $(READY)
+	rm -rf runs/make-quickstart
 	$(BIN)/python -m experiments.sweep --config=experiments/configs/quickstart.py \
-	  --out=runs/make-quickstart --resume
+	  --out=runs/make-quickstart
 
 test: $(READY)
 	$(BIN)/ruff check .

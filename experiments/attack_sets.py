@@ -271,7 +271,7 @@ def online_run(run: Run, out: Path, env: Env, number: int) -> RunConfig:
 def calibrated_q_max(run: Run, rows: list[dict]) -> float:
     """Of a linear curriculum as exposed as the study's adaptive ones, over all seeds.
 
-    Chunks in which a run has failed have no q.
+    But for those that have failed, whose q says nothing of a whole training.
 
     Raises:
       ConfigError: all adaptive runs have failed.
@@ -280,11 +280,12 @@ def calibrated_q_max(run: Run, rows: list[dict]) -> float:
     """
     adaptive = _adaptive(run) | {"phase": "online"}
     of_adaptive = [
-        row["curriculum/q"]
+        row
         for row in rows
         if all(row.get(name) == value for name, value in adaptive.items())
     ]
-    exposure = [q for q in of_adaptive if q is not None]
+    failed = {row["seed"] for row in of_adaptive if "failed" in row}
+    exposure = [row["curriculum/q"] for row in of_adaptive if row["seed"] not in failed]
     if not exposure:
         raise ConfigError(
             "curriculum.q_max is 0, which takes it from the study's adaptive runs, and "

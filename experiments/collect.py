@@ -137,14 +137,14 @@ def check_replaceable(out: Path, overwrite: bool) -> None:
     saved = out / "config.json"
     if not saved.exists() and not (out / "checkpoints").exists():
         return
+    if not saved.exists() or "kinds" not in folders.read_json(saved):
+        raise settings.ConfigError(
+            f"--out is {out}, which is no collection's folder; it must be one, or a "
+            "new one"
+        )
     if not overwrite:
         raise settings.ConfigError(
             f"--out is {out}, which holds results; pass --overwrite or another folder"
-        )
-    if "kinds" not in folders.read_json(saved):
-        raise settings.ConfigError(
-            f"--out is {out}, which is no collection's folder; --overwrite must have "
-            "one, or a new one"
         )
 
 

@@ -30,7 +30,7 @@ PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
     *("mujoco", "mujoco-mjx", "gymnasium", "minari"),
 )
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 OF_A_START = ("date", "command")  # that a study of one version has several of
 
 

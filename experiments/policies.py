@@ -78,7 +78,8 @@ def load(checkpoint: Path, key: str = "--checkpoint") -> tuple[Env, list[Policie
     out = folder_of(checkpoint)
     within = checkpoint.relative_to(out).parts
     kind = SNAPSHOTS if SNAPSHOTS in within else "checkpoints"
-    found = out.glob(f"{kind}/*/*"), out.glob(f"units/*/{kind}/*/*")
+    groups = "online-*" if kind == SNAPSHOTS else "*"  # others are parts of sets
+    found = out.glob(f"{kind}/{groups}/*"), out.glob(f"units/*/{kind}/{groups}/*")
     last: dict[Path, int] = {}
     for path in sorted(p for paths in found for p in paths if p.name.isdigit()):
         if path.relative_to(out).parts[: len(within)] == within:
@@ -96,7 +97,7 @@ def load(checkpoint: Path, key: str = "--checkpoint") -> tuple[Env, list[Policie
         return env, groups
     plans = dict(units.parts(out, study.expand_grid(config)))
     for folder in last:
-        names = _groups(plans.get(folder.parents[1]), kind)
+        names = _groups(plans.get(folder.parents[1]))
         if folder.name not in names:
             raise ConfigError(
                 f"{key} has {folder}, which is no group of the config beside it; those "
@@ -118,11 +119,9 @@ def folder_of(checkpoint: Path) -> Path:
     return next((out for out in outs if (out / "config.json").is_file()), checkpoint)
 
 
-def _groups(part: Plan | None, kind: str) -> list[str]:
-    """The groups of a folder that load; snapshots of pretraining are parts of sets."""
-    if part is None:
-        return []
-    return [*part.online] if kind == SNAPSHOTS else [*part.offline, *part.online]
+def _groups(part: Plan | None) -> list[str]:
+    """The names of all groups in a folder of a study."""
+    return [] if part is None else [*part.offline, *part.online]
 
 
 def _load_collected(

@@ -50,9 +50,9 @@ def snapshot_chunks(runs: Iterable[Run]) -> frozenset[int]:
     )
 
 
-def save_snapshot(out: Path, group: str, chunk: int, agents: Any) -> None:
-    """Keeps the agents of a group, [runs, ...], as they are now."""
-    checkpoints.save(out / SNAPSHOTS / group, chunk, agents, keep=None)
+def save_snapshot(out: Path, group: str, chunk: int, kept: Any) -> None:
+    """Keeps policies or agents of a group, [runs, ...], as they are now."""
+    checkpoints.save(out / SNAPSHOTS / group, chunk, kept, keep=None)
 
 
 def gather(
@@ -79,8 +79,8 @@ def gather(
 
     @functools.cache
     def snapshot(name: str, chunk: int) -> Any:
-        like = sweep.stack([pretrained[key].agent for key in groups[name]])
-        return checkpoints.restore(out / SNAPSHOTS / name, chunk, like).actor
+        like = sweep.stack([pretrained[key].agent.actor for key in groups[name]])
+        return checkpoints.restore(out / SNAPSHOTS / name, chunk, like)
 
     found = []
     for run in members:

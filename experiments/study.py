@@ -99,7 +99,7 @@ def skips_of(config: ConfigDict) -> list[dict[str, Any]]:
     def value_of(name: str, text: str) -> Any:
         check_name("sweep.skip", name, names)
         if name in AXES:
-            return as_type(text, AXES[name], name)
+            return as_type(text, AXES[name], f"sweep.skip {name}")
         return parse_value(text, config, name)
 
     return [

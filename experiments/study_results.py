@@ -23,7 +23,7 @@ class Run(NamedTuple):
     settings: dict[str, Any]  # all, by key; and its labels
     evaluations: dict[int, dict[str, np.ndarray]]  # step: condition: scores [episodes]
     q: list[tuple[int, float]]  # (steps done, q of the chunk that ended there)
-    step: int  # done; of a run that failed, its last
+    step: int  # done; of a run that failed, all it was to do
 
 
 class Study(NamedTuple):

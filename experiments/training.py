@@ -88,6 +88,9 @@ def train_in_waves(
         of_waves.start()
     bar.update((group.first_step + done * group.chunk_steps) * count)
     for chunk in range(done + 1, group.num_chunks + 1):
+        if len(failed) == count:
+            bar.write(f"{group.name}: all runs have failed")
+            break
         evaluates = chunk % evaluate_every == 0 or chunk == group.num_chunks
         metrics, returns, wall = of_waves.chunk(evaluates)
         states = of_waves.get()  # if it does not fit there are no rows yet
@@ -107,7 +110,9 @@ def train_in_waves(
         results.append_rows(rows_file, rows.values())
         log(list(rows.values()))
         if chunk in group.snapshots:
-            policy_sets.save_snapshot(out, group.name, chunk, states.agent)
+            offline = group.phase == "offline"  # those are members of larger sets
+            kept = states.agent.actor if offline else states.agent
+            policy_sets.save_snapshot(out, group.name, chunk, kept)
         checkpoints.save(folder, chunk, states)
         bar.update(group.chunk_steps * count)
         check()

@@ -50,10 +50,12 @@ class Ray:
         try:
             ray.init(ignore_reinit_error=True, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
+            reason, address = " ".join(str(error).split()), os.getenv("RAY_ADDRESS")
             raise ConfigError(
-                f"RAY_ADDRESS is {os.environ.get('RAY_ADDRESS', '')!r}, where Ray does "
-                f"not start ({' '.join(str(error).split())}); it must be host:port of "
-                "a cluster that runs, or empty"
+                f"RAY_ADDRESS is {address!r}, where Ray finds no cluster ({reason}); "
+                "it must be host:port of one that runs, or empty"
+                if address
+                else f"--launcher is 'ray', which does not start: {reason}"
             ) from error
         waiting = [self._task.remote(out.absolute(), unit) for unit in units]
         with progress_bar("units", len(units), "unit") as bar:

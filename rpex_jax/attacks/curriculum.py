@@ -59,9 +59,9 @@ def linear_increment(q_max: float, periods: int) -> float:
 def equal_exposure(mean_q: float, periods: int) -> float:
     """The `q_max` of a linear curriculum that trains at this mean, at most 1.
 
-    From 0, and one increment late, it trains at a mean of q_max (periods - 1) /
-    (2 periods). Where that is less than `mean_q` even with 1, exposures do not match,
-    and a report must say so.
+    From 0, and with each period at the q from before its update, it trains at a mean
+    of q_max (periods - 1) / (2 periods). Where that is less than `mean_q` even with 1,
+    exposures do not match, and a report must say so.
 
     Source: arXiv 2510.13358, section 5.3 and appendix B.
     """

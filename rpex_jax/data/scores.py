@@ -1,8 +1,8 @@
 """D4RL's normalised score: 0 is a random policy, 100 the expert that D4RL used.
 
-Source: D4RL, `d4rl/infos.py`. One pair serves every data set of a task, and every
-version of the task, but for the mazes of `maze2d`, which have one each; newer experts
-reach more than 100.
+Source: D4RL, `d4rl/infos.py`, for mazes of `maze2d` `d4rl/pointmaze/__init__.py`. One
+pair serves every data set of a task, and every version of the task, but for the mazes
+of `maze2d`, which have one each; newer experts reach more than 100.
 """
 
 import difflib
@@ -27,6 +27,12 @@ REFERENCE_SCORES = {
     "maze2d-eval-umaze-v1": (36.63, 141.4),
     "maze2d-eval-medium-v1": (13.07, 204.93),
     "maze2d-eval-large-v1": (16.4, 302.22),
+    "maze2d-eval-umaze-dense-v1": (56.95455, 178.21373133248397),
+    "maze2d-eval-medium-dense-v1": (42.28578, 235.5658957482388),
+    "maze2d-eval-large-dense-v1": (56.95455, 326.09647655082637),
+    "maze2d-umaze-dense-v0": (23.249793, 81.78995240126592),
+    "maze2d-medium-dense-v0": (19.47762, 96.03474232952358),
+    "maze2d-large-dense-v0": (27.38831, 215.09965671563742),
     "maze2d-umaze-v0": (0.94, 62.6),
     "maze2d-medium-v0": (5.77, 85.14),
     "maze2d-large-v0": (4.83, 191.99),

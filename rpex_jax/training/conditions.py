@@ -1,7 +1,9 @@
 """Evaluation where actions are perturbed: normal, random, adversarial, PGD.
 
-All attacks are made against the pretrained policy, not against the one under test, and
-every episode is hit. Source: arXiv 2510.13358, section 5.1 and appendix E.
+Attacks are made against the pretrained policy and critic, not against those under test
+(but for the action of `pgd-own`), and every episode is hit.
+
+Source: arXiv 2510.13358, section 5.1 and appendix E.
 """
 
 from collections.abc import Callable
@@ -84,6 +86,9 @@ def make_evaluate_under(
         act = greedy(agent, agent_state, statistics, run.agent, key_act)
         if condition == "normal":
             return episode_returns(env, states, act)
+
+        if condition in ON_CRITIC and attacked.pgd is None:
+            raise ValueError(f"attacked.pgd is None; {condition!r} needs its settings")
 
         def attack(observation, action):
             seen = standardise(observation, statistics)

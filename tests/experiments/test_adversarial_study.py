@@ -16,7 +16,7 @@ from experiments import sweep as program
 from experiments.attack_sets import calibrated_q_max
 from experiments.configs.default import default_config
 from experiments.settings import ConfigError
-from rpex_jax import results
+from rpex_jax import envs, results
 from rpex_jax.attacks.curriculum import Curriculum
 from rpex_jax.attacks.perturbation import PGDSettings
 from tests import diagnostic
@@ -62,7 +62,7 @@ def test_a_kind_of_perturbation(kind, uniform, pgd):
 
 def test_what_a_study_takes_is_known_before_its_attacks():
     """Zeros stand for them in a dry run."""
-    env, run = diagnostic.target_reward(), only_run(**{"perturbation.kind": "random"})
+    env, run = envs.make("Hopper-v4"), only_run(**{"perturbation.kind": "random"})
     data = study_cost.random_data(env.spec)
     assert study_cost.online_sample(env, [run], data).num_bytes > 0
 
@@ -146,10 +146,13 @@ def test_a_calibrated_curriculum_is_as_exposed_as_the_adaptive_runs():
         adaptive.labels | {"phase": "online", "base": "iql", "curriculum/q": 0.9}
     )
     assert calibrated_q_max(linear, rows) == pytest.approx(0.4 * 200 / 199)
-    failed = adaptive.labels | {"phase": "online", "curriculum/q": None}
-    assert calibrated_q_max(linear, [failed, *rows]) == pytest.approx(0.4 * 200 / 199)
+    failed = [
+        adaptive.labels | {"phase": "online", "seed": 2, "curriculum/q": 0.7} | marked
+        for marked in ({}, {"failed": "actor/loss is not finite at step 8"})
+    ]
+    assert calibrated_q_max(linear, failed + rows) == pytest.approx(0.4 * 200 / 199)
     with pytest.raises(ConfigError, match=r"q_max is 0.* all of these have failed"):
-        calibrated_q_max(linear, [failed])
+        calibrated_q_max(linear, failed)
 
 
 # What it costs

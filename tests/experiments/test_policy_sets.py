@@ -58,7 +58,7 @@ def test_snapshots_are_evenly_apart_and_end_with_the_policy(tmp_path, pretrained
     assert policy_sets.snapshot_chunks(runs_of(num_policies=11)) == set(range(1, 10))
     assert not policy_sets.snapshot_chunks(runs_of(num_policies=2))
     assert not policy_sets.snapshot_chunks(runs_of(num_policies=3, members="seeds"))
-    last = sweep.stack([state.agent for state in pretrained.values()])
+    last = sweep.stack([state.agent.actor for state in pretrained.values()])
     for chunk in (3, 5, 8):
         earlier = jax.tree.map(lambda x, c=chunk: x - c, last)
         policy_sets.save_snapshot(tmp_path, "offline-0", chunk, earlier)

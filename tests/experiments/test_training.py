@@ -18,12 +18,12 @@ class Killed(Exception):
     pass
 
 
-def group(diverges=2):
-    """Two runs that count; the second one's loss is NaN in one chunk alone."""
+def group(diverges=2, first=1):
+    """Two runs that count; the loss of those from `first` on is NaN in one chunk."""
 
     def chunk(state, runs):
         count = state["count"] + 1
-        loss = jnp.where((count == diverges) & (runs == 1), jnp.nan, 0.5)
+        loss = jnp.where((count == diverges) & (runs >= first), jnp.nan, 0.5)
         nothing_ended = jnp.full(len(runs), jnp.nan)
         return {"count": count}, {"critic/loss": loss, "episode/return": nothing_ended}
 
@@ -63,6 +63,18 @@ def test_a_run_that_fails_is_marked_and_the_others_go_on(tmp_path, capsys):
     assert of_seed[1][1]["critic/loss"] is None
     told = capsys.readouterr()
     assert (told.out + told.err).count("critic/loss is not finite at step 25") == 1
+
+
+def test_a_group_ends_with_its_last_run(tmp_path):
+    """No chunk is trained that has no row; on resume neither."""
+    calls = []
+    for _ in range(2):
+        rows = run(tmp_path, group(first=0), lambda: calls.append(None))
+        assert [(row["chunk"], "failed" in row) for row in rows] == [
+            *[(1, False)] * 2,
+            *[(2, True)] * 2,
+        ]
+    assert len(calls) == 2
 
 
 def test_a_resumed_study_remembers_who_failed(tmp_path):
