@@ -109,7 +109,7 @@ def test_earlier_policies_are_in_the_set(finished):
     out, _, (pretrained, online), _ = finished
     like = pretrained.states.actor
     snapshot = out / "snapshots" / "offline-0"
-    middle = checkpoints.restore(snapshot, 1, pretrained.states).actor
+    middle = checkpoints.restore(snapshot, 1, like)
     for place, expected in enumerate((middle, like)):
         found = jax.tree.map(lambda x, i=place: x[:, i], online.states.members)
         of_both = jax.tree.map(lambda x: jnp.concatenate([x, x]), expected)
