@@ -9,6 +9,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import mujoco
 import mujoco.rollout
 import numpy as np
+from jax.experimental.buffer_callback import Buffer, buffer_callback
 
 from rpex_jax.devices import num_cores
 from rpex_jax.types import Array
@@ -122,13 +124,21 @@ def host_engine(
             outputs[live[sound]] = moved[sound]
         return outputs.reshape(*inputs.shape[:-1], width)
 
+    def simulate_into(context: Any, outputs: Buffer, inputs: Buffer) -> None:
+        np.asarray(outputs)[...] = simulate(inputs)
+
+    result = jax.ShapeDtypeStruct((width,), jnp.float32)
+    how = {"vmap_method": "broadcast_all"}
+    # A CPU's memory is NumPy's: without the copies of a pure callback, a training step
+    # of one run is a tenth shorter.
+    call = partial(
+        jax.lax.platform_dependent,
+        cpu=buffer_callback(simulate_into, result, **how),
+        default=partial(jax.pure_callback, simulate, result, **how),
+    )
+
     def engine(state: PhysicsState, control: Array) -> tuple[PhysicsState, Readings]:
-        outputs = jax.pure_callback(
-            simulate,
-            jax.ShapeDtypeStruct((width,), jnp.float32),
-            jnp.concatenate([state.qpos, state.qvel, control]),
-            vmap_method="broadcast_all",
-        )
+        outputs = call(jnp.concatenate([state.qpos, state.qvel, control]))
         qpos, qvel, readings = jnp.split(outputs, [nq, nq + nv])
         moved = PhysicsState(qpos, qvel, jnp.zeros_like(qvel))
         return moved, () if read is None else readings

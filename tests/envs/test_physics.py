@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+import chex
 import jax
 import jax.numpy as jnp
 import mujoco
@@ -83,6 +84,22 @@ def test_alone_batched_and_nested_are_equal(kind):
         for one, many, grid in zip(alone, batched, nested, strict=True):
             np.testing.assert_array_equal(one, many[i])
             np.testing.assert_array_equal(one, grid[i // 3, i % 3])
+
+
+def test_where_memory_is_not_numpys(monkeypatch):
+    """Other platforms than the CPU have a pure callback, which gives the same."""
+
+    def choose_default(*args, cpu, default):
+        del cpu
+        return default(*args)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", choose_default)
+    portable = jax.vmap(host_engine(MODEL, TASK.frame_skip))
+    assert "pure_callback" in str(jax.make_jaxpr(portable)(*states(7)))
+    in_place = jax.vmap(READINGS["rollout"])
+    chex.assert_trees_all_equal(
+        jax.jit(portable)(*states(7)), jax.jit(in_place)(*states(7))
+    )
 
 
 def test_vmap_over_controls_alone():
