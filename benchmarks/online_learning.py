@@ -22,6 +22,7 @@ from benchmarks.peer_process import PEERS_PYTHON, find_peers
 from experiments.command_line import OUT, refuse_arguments, run
 from experiments.folders import check_out, provenance
 from experiments.progress import progress_bar
+from experiments.reports import figures
 from experiments.settings import ConfigError
 from rpex_jax import results
 
@@ -164,7 +165,7 @@ def plot(cells: dict[tuple[str, str, str], Curves], path: Path) -> None:
                     steps, mean - error, mean + error, color=colour, alpha=0.3
                 )
                 panel.legend()
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path, dpi=120)
     plt.close(figure)
 
 

@@ -108,9 +108,15 @@ def stable_baselines_update(algorithm: type, problem: dict) -> Update:
     return lambda count: model.train(count, problem["batch_size"])
 
 
-def torch_iql_update(problem: dict) -> Update:
+def torch_update(problem: dict, *, robust: bool = False, pair: bool = False) -> Update:
     """IQL as lean as PyTorch allows without its compiler, in the order of PEX's code:
-    V, then both critics and their targets, then the policy."""
+    V, then the critics and their targets, then the policy.
+
+    Args:
+      problem: sizes.
+      robust: RIQL's five critics, quantile and Huber loss instead of IQL's.
+      pair: the policy learns from what PEX picks between it and a frozen one.
+    """
 
     def network(width: int, out: int) -> nn.Module:
         layers = []
@@ -131,8 +137,10 @@ def torch_iql_update(problem: dict) -> Update:
     observation_dim, action_dim = problem["observation_dim"], problem["action_dim"]
     value, actor = network(observation_dim, 1), network(observation_dim, action_dim)
     log_std = nn.Parameter(torch.zeros(action_dim, device=DEVICE))
+    pretrained = network(observation_dim, action_dim)
     critics, targets = (
-        [network(observation_dim + action_dim, 1) for _ in range(2)] for _ in range(2)
+        [network(observation_dim + action_dim, 1) for _ in range(5 if robust else 2)]
+        for _ in range(2)
     )
     online = [p for critic in critics for p in critic.parameters()]
     slow = [p for critic in targets for p in critic.parameters()]
@@ -141,28 +149,48 @@ def torch_iql_update(problem: dict) -> Update:
     actor_optimizer.add_param_group({"params": [log_std]})
     data = {k: torch.tensor(v).to(DEVICE) for k, v in random_rows(problem).items()}
 
+    def lowest(networks: list[nn.Module], pairs: torch.Tensor) -> torch.Tensor:
+        q = torch.stack([critic(pairs) for critic in networks])
+        return q.quantile(0.1, dim=0) if robust else q.amin(0)
+
+    def picked(
+        observations: torch.Tensor, policy: torch.distributions.Normal
+    ) -> torch.Tensor:
+        """Actions [batch, action_dim], by the values of both policies' proposals."""
+        proposals = (pretrained(observations).tanh(), policy.sample())
+        q = [lowest(critics, torch.cat([observations, a], -1)) for a in proposals]
+        logits = 3.0 * torch.cat(q, -1)
+        choice = torch.distributions.Categorical(logits=logits, validate_args=False)
+        return torch.where(choice.sample()[:, None] == 0, *proposals)
+
     def update() -> None:
         rows = torch.randint(problem["rows"], (problem["batch_size"],), device=DEVICE)
         batch = {name: values[rows] for name, values in data.items()}
-        pairs = torch.cat([batch["observations"], batch["actions"]], -1)
+        observations, actions = batch["observations"], batch["actions"]
+        pairs = torch.cat([observations, actions], -1)
         with torch.no_grad():
-            target_q = torch.minimum(*(critic(pairs) for critic in targets))
+            target_q = lowest(targets, pairs)
             next_v = value(batch["next_observations"])
             y = batch["rewards"] + 0.99 * (1 - batch["terminals"]) * next_v
-        advantage = target_q - value(batch["observations"])
+        advantage = target_q - value(observations)
         expectile = torch.where(advantage > 0, 0.7, 0.3)
         step(value_optimizer, (expectile * advantage.square()).mean())
-        loss = sum((critic(pairs) - y).square().mean() for critic in critics)
-        step(critic_optimizer, loss)
-        with torch.no_grad():
-            torch._foreach_lerp_(slow, online, 0.005)
-            weight = (3.0 * advantage).exp().clamp(max=100.0).squeeze(-1)
+        error = nn.functional.huber_loss if robust else nn.functional.mse_loss
+        y = y.clamp(-100, 1000) if robust else y
+        step(critic_optimizer, sum(error(critic(pairs), y) for critic in critics))
         policy = torch.distributions.Normal(
-            actor(batch["observations"]).tanh(),
+            actor(observations).tanh(),
             log_std.clamp(-5, 2).exp(),
             validate_args=False,
         )
-        log_prob = policy.log_prob(batch["actions"]).sum(-1)
+        with torch.no_grad():
+            torch._foreach_lerp_(slow, online, 0.005)
+            if pair:
+                actions = picked(observations, policy)
+                new_pairs = torch.cat([observations, actions], -1)
+                advantage = lowest(targets, new_pairs) - value(observations)
+            weight = (3.0 * advantage).exp().clamp(max=100.0).squeeze(-1)
+        log_prob = policy.log_prob(actions).sum(-1)
         step(actor_optimizer, -(weight * log_prob).mean())
 
     def run(count: int) -> None:
@@ -175,7 +203,9 @@ def torch_iql_update(problem: dict) -> Update:
 def make_peers(problem: dict) -> dict[str, tuple[str, Update]]:
     """Name -> (the agent that it is, its updates); an update is a critic's."""
     return {
-        "PyTorch": ("iql", torch_iql_update(problem)),
+        "PyTorch IQL": ("iql", torch_update(problem)),
+        "PyTorch RIQL": ("riql", torch_update(problem, robust=True)),
+        "PyTorch PEX": ("pex", torch_update(problem, pair=True)),
         "d3rlpy IQL": ("iql", d3rlpy_update(d3rlpy.algos.IQLConfig, problem)),
         "d3rlpy SAC": ("sac", d3rlpy_update(d3rlpy.algos.SACConfig, problem)),
         "SB3 SAC": ("sac", stable_baselines_update(stable_baselines3.SAC, problem)),

@@ -33,6 +33,7 @@ from benchmarks.timing import round_times
 from experiments import study_cost, study_inputs
 from experiments.command_line import OUT, cache_compilations, refuse_arguments, run
 from experiments.folders import provenance
+from experiments.reports import figures
 from experiments.settings import ConfigError
 from rpex_jax import results
 
@@ -259,8 +260,7 @@ def draw(rows: list[dict], path: Path) -> None:
     axes.set_ylim(0)
     axes.grid(alpha=0.3)
     axes.legend()
-    with results.whole_file(path) as file:
-        figure.savefig(file, dpi=150, format="png")
+    figures.save(figure, path, dpi=150)
 
 
 if __name__ == "__main__":

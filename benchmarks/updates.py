@@ -44,8 +44,13 @@ class Learner(NamedTuple):
     config: object
 
 
+def _set_of(base: str) -> Learner:
+    return Learner(policy_set(AGENTS[base]), ExpansionConfig(base=CONFIGS[base]()))
+
+
 LEARNERS = {name: Learner(AGENTS[name], CONFIGS[name]()) for name in AGENTS} | {
-    "rpex": Learner(policy_set(AGENTS["riql"]), ExpansionConfig(base=CONFIGS["riql"]()))
+    "pex": _set_of("iql"),
+    "rpex": _set_of("riql"),
 }
 
 

@@ -34,6 +34,7 @@ from experiments.command_line import (
 )
 from experiments.configs.collect import get_config
 from experiments.progress import progress_bar
+from experiments.reports import figures
 from experiments.study_results import as_scores
 from rpex_jax import checkpoints, results, sweep
 from rpex_jax.agents import sac
@@ -273,7 +274,7 @@ def write_curve(out: Path, env_name: str, curve: list[tuple]) -> None:
     axes.plot(steps, score)
     unit = "D4RL score" if scores.has_reference(env_name) else "return"
     axes.set(xlabel="environment steps", ylabel=unit, title=f"SAC, {env_name}")
-    figure.savefig(out / "curve.png", dpi=150)
+    figures.save(figure, out / "curve.png", dpi=150)
     plt.close(figure)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from experiments.reports import figures
 from rpex_jax.envs import gridworld
 from rpex_jax.envs.gridworld import DIRECTIONS, Grid
-from rpex_jax.results import whole_file
 from rpex_jax.types import Transition
 
 
@@ -48,8 +48,7 @@ def plot(grid: Grid, data: Transition, panels: list[Panel], path: Path) -> None:
     for axis in axes:
         draw_grid(grid, axis)
     figure.tight_layout()
-    with whole_file(path) as file:
-        figure.savefig(file, dpi=110, format="png")
+    figures.save(figure, path, dpi=110)
     plt.close(figure)
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from experiments import folders
 from experiments.labels import label_cells, label_names
+from experiments.reports import figures
 from rpex_jax import results, sweep
 
 EDGES = np.linspace(-3.0, 3.0, 61)  # of the histograms; [-1, 1] can be executed
@@ -129,5 +130,4 @@ def plot(runs: list[Measured], path: Path) -> None:
     for k, panel in enumerate(panels[-1]):
         panel.set_xlabel(f"action {k}")
     panels[0][-1].legend(fontsize=7)
-    with results.whole_file(path) as file:
-        figure.savefig(file, dpi=100, format="png")
+    figures.save(figure, path, dpi=100)

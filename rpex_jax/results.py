@@ -19,14 +19,17 @@ import numpy as np
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which is there whole or not at all.
 
-    It has a temporary name until it is on disk, and keeps that if writing fails.
+    It has a temporary name until it is on disk, and is removed if writing fails.
     """
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -87,6 +87,7 @@ def test_a_file_that_fails_half_way_is_as_before(tmp_path):
             file.write(content)
             if content == b"new":
                 raise KeyError
+        assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"old"
 
 

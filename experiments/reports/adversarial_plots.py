@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.reports import figures
 from experiments.study_results import Column, Study, curve, runs_of, sample
 from rpex_jax.results import Summary, summarise
 
@@ -129,7 +130,7 @@ def plot_heatmaps(
                 yticklabels=[f"{alpha:g}" for alpha in smoothing],
             )
         row[0].set_ylabel("smoothing factor")
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path, dpi=120)
     plt.close(figure)
 
 
@@ -198,5 +199,5 @@ def save(figure: Figure, panels: np.ndarray, path: Path) -> None:
             loc="outside lower center",
             ncols=min(4, len(entries)),
         )
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path, dpi=120)
     plt.close(figure)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.reports import document
+from rpex_jax import results
 
 SIZE = (3.4, 2.7)  # of a panel, inches
 COLUMNS = 4  # of panels in a file
@@ -55,10 +57,16 @@ def draw(
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, for both files
     for suffix, metadata in {".png": {}, ".pdf": {"CreationDate": None}}.items():
-        figure.savefig(path.with_suffix(suffix), dpi=150, metadata=metadata)
+        save(figure, path.with_suffix(suffix), dpi=150, metadata=metadata)
     limits = axes[0].get_xlim(), axes[0].get_ylim()
     pictures = [svg(title, drawer, limits) for title, drawer in panels.items()]
     return document.Figure(caption, path.with_suffix(".png"), pictures, legend)
+
+
+def save(figure: Figure, path: Path, **settings: Any) -> None:
+    """Writes a figure whole or not at all, in the format of the path's suffix."""
+    with results.whole_file(path) as file:
+        figure.savefig(file, format=path.suffix[1:], **settings)
 
 
 def svg(

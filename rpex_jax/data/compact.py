@@ -8,10 +8,12 @@ no longer between them.
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from rpex_jax.data.dataset import Dataset, check, episode_slices
+from rpex_jax.results import whole_file
 
 
 def save_builtin(path: str | os.PathLike, dataset: Dataset) -> None:
@@ -34,13 +36,8 @@ def save_builtin(path: str | os.PathLike, dataset: Dataset) -> None:
         "terminals": terminals,
         "timeouts": ends & ~terminals,
     }
-    try:
-        with open(f"{path}.tmp", "wb") as stream:
-            np.savez_compressed(stream, **arrays)
-        os.replace(f"{path}.tmp", path)
-    finally:
-        if os.path.exists(f"{path}.tmp"):
-            os.remove(f"{path}.tmp")
+    with whole_file(Path(path)) as stream:
+        np.savez_compressed(stream, **arrays)
 
 
 def is_packed(arrays: Mapping[str, np.ndarray]) -> bool:
