@@ -29,7 +29,7 @@ def offline_run(run: Run) -> RunConfig:
     agent = agent_config(
         config,
         run.labels["base"],
-        actor_decay_steps=float(config.offline.steps),
+        actor_decay_steps=config.offline.actor_decay * config.offline.steps,
         bc_weight=config.offline.bc_weight,
     )
     nothing = corruption(())

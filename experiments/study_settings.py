@@ -40,6 +40,7 @@ RANGES = {
     "offline.rate": (0, 1),
     "offline.scale": (0, INFINITY),
     "offline.bc_weight": (0, INFINITY),
+    "offline.actor_decay": (1e-6, INFINITY),
     "online.steps": (1, INFINITY),
     "online.warmup": (0, INFINITY),
     "online.chunk": (1, INFINITY),

@@ -49,7 +49,7 @@ def test_one_device_takes_the_plain_program():
         compile_for(mesh, lambda x, y: x + y, (0, None))
         .lower(np.ones(2), 1.0)
         .as_text()
-        for mesh in (None, run_mesh(2), Mesh(jax.local_devices()[:1], ("run",)))
+        for mesh in (None, run_mesh(1), Mesh(jax.local_devices()[:1], ("run",)))
     ]
     assert texts[0] == texts[1] == texts[2]
 

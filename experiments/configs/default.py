@@ -123,6 +123,8 @@ def default_config() -> ConfigDict:
     config.offline.rate = 0.3  # share of rows hit
     config.offline.scale = 1.0  # of the damage, in deviations
     config.offline.bc_weight = 1.0  # td3's cloning term: TD3+BC
+    # Of iql, riql: the policy's rate is a cosine that ends after so many times `steps`.
+    config.offline.actor_decay = 1.0
 
     config.online = ConfigDict()
     config.online.steps = 1_000_000  # environment steps, warm-up included

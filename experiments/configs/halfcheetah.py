@@ -12,8 +12,8 @@ from rpex_jax.attacks.corruption import ELEMENTS
 def get_config():
     config = default_config()
     config.note = (
-        "reduced budget: networks of half the paper's width, batches of half its size, "
-        "an eightieth of its offline updates, a hundredth of its online steps"
+        "reduced budget: networks of half the paper's width, batches of half its size; "
+        "the paper has 2,000,000 offline updates and 1,000,000 online steps"
     )
     config.env = "HalfCheetah-v4"
     config.data.source = "neorl2_SafetyHalfCheetah-high-train.npz"

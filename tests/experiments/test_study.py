@@ -278,6 +278,8 @@ def test_offline_policy_decays_and_online_does_not():
     """Cosine to 0 over the offline updates; constant online. RPEX section 1.3."""
     run = single(small_grid())
     assert run_configs.offline_run(run).agent.actor_decay_steps == 2e6
+    run.config.offline.actor_decay = 2.5
+    assert run_configs.offline_run(run).agent.actor_decay_steps == 5e6
     assert run_configs.online_run(run).agent.base.actor_decay_steps == math.inf
 
 

@@ -96,8 +96,8 @@ PRESETS = {
     "small": Preset(
         note=(
             "reduced budget: networks of half the paper's width, batches of half its "
-            "size, a hundredth of its offline updates (of IQL's a sixtieth), an eighth "
-            "of its online steps at a fixed q and a twenty-fifth with a curriculum"
+            "size; the paper has 5,000,000 offline updates (of IQL 3,000,000), and "
+            "1,000,000 online steps at a fixed q, 3,000,000 with a curriculum"
         ),
         seeds=3,
         width=128,

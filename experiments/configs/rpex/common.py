@@ -49,8 +49,8 @@ PRESETS = {
     "small": Preset(
         note=(
             "reduced budget: networks of half the paper's width, batches of half its "
-            "size, a 66th of its offline updates, a 166th of its online steps, RIQL's "
-            "critics initialised as IQL's"
+            "size, RIQL's critics initialised as IQL's; the paper has 2,000,000 "
+            "offline updates and 1,000,000 online steps"
         ),
         seeds=3,
         width=128,
