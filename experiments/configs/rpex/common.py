@@ -132,7 +132,6 @@ def protocol(preset: Preset, env: str) -> ConfigDict:
     config.online.warmup = preset.warmup
     config.online.chunk = preset.online_chunk
     config.online.batch_size = preset.batch_size
-    config.online.capacity = min(config.online.capacity, preset.online_steps)
     config.evaluation.every = preset.evaluate_every
     config.evaluation.episodes = preset.episodes
     if preset is not PRESETS["paper"]:
