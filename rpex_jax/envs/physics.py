@@ -9,7 +9,6 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -131,10 +130,10 @@ def host_engine(
     how = {"vmap_method": "broadcast_all"}
     # A CPU's memory is NumPy's: without the copies of a pure callback, PEX of one run
     # takes 6 to 11 % less.
-    call = partial(
+    call = functools.partial(
         jax.lax.platform_dependent,
         cpu=buffer_callback(simulate_into, result, **how),
-        default=partial(jax.pure_callback, simulate, result, **how),
+        default=functools.partial(jax.pure_callback, simulate, result, **how),
     )
 
     def engine(state: PhysicsState, control: Array) -> tuple[PhysicsState, Readings]:
