@@ -6,11 +6,13 @@
 Each environment is a study in a folder of its own, which `experiments.sweep` could have
 made from `experiments/configs/rpex/table1.py`. Before anything trains it says what the
 device needs for all of it. A score is the mean of a run's last three evaluations; below
-the table RPEX is held against PEX over all rows, by `rpex_jax.comparison`.
+the table RPEX is held against PEX over all rows, by `rpex_jax.comparison`: as it is
+printed, and as its released code runs, which made the paper's numbers.
 
 Source: RPEX, arXiv 2509.24748, Table 1 and appendix C.1.
 """
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -46,8 +48,9 @@ from rpex_jax.comparison import (
 DEFAULT_TASKS = ["Hopper-v4", "HalfCheetah-v4", "Walker2d-v4"]
 _ELEMENTS = flags.DEFINE_list("elements", list(ELEMENTS), "What is corrupted.")
 
+RPEX = ("rpex", "rpex-released")
 COLUMNS = tuple(
-    (base, m) for base in ("iql", "riql") for m in ("direct", "pex", "rpex")
+    (base, m) for base in ("iql", "riql") for m in ("direct", "pex", *RPEX)
 )
 # Table 1 of the paper: offline and online score of direct fine-tuning, then PEX and
 # RPEX online, for IQL, and the same for RIQL; medium-replay, 5 seeds.
@@ -149,30 +152,31 @@ def text_of(cell: Cell | None) -> str:
 
 
 def paper_row(numbers: tuple[float, ...]) -> list[str]:
-    """The paper's numbers in our columns."""
+    """The paper's numbers in our columns; it has none of its rule as printed."""
     row = []
     for offline, *online in (numbers[:4], numbers[4:]):
-        row += [f"{offline:.1f} -> {score:.1f}" for score in online]
+        direct, pex, rpex = (f"{offline:.1f} -> {score:.1f}" for score in online)
+        row += [direct, pex, "-", rpex]
     return row
 
 
 def verdicts(cells: Cells) -> str:
-    """A line a base: RPEX against PEX, over all rows that both have.
+    """A line a base and rule: RPEX against PEX, over all rows that both have.
 
     Interquartile means pool runs, so every row has as many there, its first.
     """
     lines = []
-    for base in ("iql", "riql"):
+    for base, rule in itertools.product(("iql", "riql"), RPEX):
         rows = [
             row
             for row in dict.fromkeys(key[:2] for key in cells)
-            if all((*row, base, method) in cells for method in ("pex", "rpex"))
+            if all((*row, base, method) in cells for method in ("pex", rule))
         ]
         if not rows:
             continue
         pex, rpex = (
             {" ".join(row): cells[*row, base, method].online for row in rows}
-            for method in ("pex", "rpex")
+            for method in ("pex", rule)
         )
         above = sum(np.mean(rpex[row]) > np.mean(pex[row]) for row in rpex)
         fewest = min(len(scores) for scores in (*pex.values(), *rpex.values()))
@@ -181,8 +185,8 @@ def verdicts(cells: Cells) -> str:
             for scores in (rpex, pex)
         ]
         lines.append(
-            f"{base}: RPEX is above PEX in {above} of {len(rows)} rows; a run of RPEX "
-            "is above one of PEX with probability "
+            f"{base}: {rule} is above pex in {above} of {len(rows)} rows; a run of it "
+            "is above one of pex with probability "
             f"{spread(probability_of_improvement, rpex, pex)}; interquartile means of "
             f"{fewest} runs a row {means[0]} and {means[1]}."
         )

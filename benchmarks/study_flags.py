@@ -11,7 +11,7 @@ from experiments.settings import ConfigError
 from experiments.sinks import SINK
 
 PRESET = flags.DEFINE_enum(
-    "preset", "small", ["paper", "small", "smoke"], "How much to spend."
+    "preset", "small", ["paper", "medium", "small", "smoke"], "How much to spend."
 )
 TASKS = flags.DEFINE_list("tasks", [], "Environments; by default the benchmark's own.")
 DATA = flags.DEFINE_list(

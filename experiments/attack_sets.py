@@ -172,14 +172,14 @@ def _find(
     for target, run, of_vectors, of_returns in zip(
         targets, members, vectors, returns, strict=True
     ):
-        labels = {name: run.labels[name] for name in ("base", "corruption", "seed")}
+        started = run.pretraining.items()
         found = AttackSet(
             env=env.name,
             bound=target.bound,
             vectors=of_vectors,
             returns=of_returns,
             settings=about,
-            policy=" ".join(f"{name}={value}" for name, value in labels.items()),
+            policy=" ".join(f"{name}={value}" for name, value in started),
         )
         attack_sets.save(target.path(out, purpose), found)
 

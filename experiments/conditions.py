@@ -104,9 +104,8 @@ def evaluate_pretrained(
         against = attacked(out, env, members, of_numbers, states)
         states, told, against = spread((states, told, against), mesh)
         returns = evaluate(states.agent, states.statistics, told, states.step, against)
-        names = ("base", "corruption", "seed")
         rows = [
-            {name: run.labels[name] for name in names}
+            run.pretraining
             | {"pretraining": target.number, "bound": target.bound}
             | {"group": "pretrained", "phase": "pretrained", "chunk": 0, "step": 0}
             | {

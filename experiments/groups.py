@@ -120,8 +120,7 @@ def offline_group(
         )
 
     labels = [
-        {name: run.labels[name] for name in ("base", "corruption", "seed")}
-        | {"pretraining": number}
+        run.pretraining | {"pretraining": number}
         for run, number in zip(members, numbers, strict=True)
     ]
     return Group(

@@ -168,8 +168,7 @@ def _load_pretrained(
     agent = AGENTS[programs.offline_program(members[0]).base]
     runs = sweep.stack([run_configs.offline_run(run) for run in members])
     state = _restore_offline(agent, env, runs, folder, number)
-    names = ("base", "corruption", "seed")
-    labels = [{name: run.labels[name] for name in names} for run in members]
+    labels = [run.pretraining for run in members]
     targets, pgd = _targets(members, numbers), pgd_settings(members[0].config)
     return _itself(labels, agent, state, runs, folder, targets, pgd)
 

@@ -29,7 +29,8 @@ def check(runs: list[Run]) -> None:
     for run in filter(_has_more, runs):
         count, offline = run.config.expansion.num_policies, run.config.offline
         if run.config.expansion.members == "seeds":
-            there, of = len(_siblings(run, runs)), "sweep.seed"
+            others = map(pretraining_key, _siblings(run, runs))
+            there, of = len(set(others)), "pretrained sweep.seed"
         else:
             there, of = offline.steps // offline.chunk, "chunks of pretraining"
         if count - 1 > there:

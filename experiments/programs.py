@@ -64,11 +64,11 @@ def offline_program(run: Run) -> OfflineProgram:
 
 
 def online_program(run: Run) -> OnlineProgram:
-    """The online program of a run; pex and rpex differ in a number and share one."""
+    """The online program of a run; pex and rpex differ in numbers and share one."""
     online, method = run.config.online, METHODS[run.labels["method"]]
     return OnlineProgram(
         base=run.labels["base"],
-        method=method._replace(corrects=False),
+        method=method._replace(corrects=False, released=False),
         batch_size=online.batch_size,
         num_offline=num_offline(run.config)
         if method.uses_data and not method.balances

@@ -33,7 +33,14 @@ def offline_run(run: Run) -> RunConfig:
         bc_weight=config.offline.bc_weight,
     )
     nothing = corruption(())
-    return RunConfig(run.labels["seed"], agent, damage, nothing, corrupt_again=0)
+    return RunConfig(
+        seed=run.pretraining["seed"],
+        agent=agent,
+        offline_corruption=damage,
+        online_corruption=nothing,
+        corrupt_again=0,
+        standardise=config.offline.standardise,
+    )
 
 
 def online_run(run: Run) -> RunConfig:
@@ -49,6 +56,7 @@ def online_run(run: Run) -> RunConfig:
     agent = agent_config(config, method.becomes or base, **phase)
     if method.expands:
         kappa = config.expansion.kappa if method.corrects else 0.0
+        spread = {"own": 0.0, "online": 1.0}[config.expansion.frozen_spread]
         agent = ExpansionConfig(
             base=agent,
             inv_temperature=config.expansion.inv_temperature,
@@ -59,6 +67,7 @@ def online_run(run: Run) -> RunConfig:
             density_floor=config.expansion.density_floor,
             lowest_weight=config.expansion.lowest_weight,
             highest_weight=config.expansion.highest_weight,
+            online_spread=1.0 if method.released else spread,
             ipw_form=config.expansion.ipw_form,
             offline_action=config.expansion.offline_action,
         )
@@ -74,6 +83,8 @@ def online_run(run: Run) -> RunConfig:
         offline_corruption=corruption_of(config, name, "offline"),
         online_corruption=corruption_of(config, name, "online"),
         corrupt_again=config.online.corrupt_again,
+        pretraining_seed=run.pretraining["seed"],
+        standardise=config.offline.standardise,
     )
 
 

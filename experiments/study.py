@@ -28,6 +28,16 @@ class Run(NamedTuple):
     labels: dict[str, Any]  # base, method, corruption, seed and further axes
     config: ConfigDict  # all settings of this run
 
+    @property
+    def pretraining(self) -> dict[str, Any]:
+        """The labels of the pretraining that it starts from."""
+        seed = self.config.offline.seed
+        return {
+            "base": self.labels["base"],
+            "corruption": self.labels["corruption"],
+            "seed": self.labels["seed"] if seed < 0 else seed,
+        }
+
 
 def expand_grid(config: ConfigDict) -> list[Run]:
     """The runs of a study, checked.

@@ -41,6 +41,9 @@ class ExpansionConfig:
     density_floor: float = DENSITY_FLOOR  # added to the density that divides
     lowest_weight: float = WEIGHT_RANGE[0]  # where the correction's w is clipped
     highest_weight: float = WEIGHT_RANGE[1]
+    # Log-spread of the frozen policies: 0 their own, as RPEX prints it; 1 that of the
+    # policy that learns, as its released code runs; between them a mixture.
+    online_spread: float = 0.0
     ipw_form: str = static("logit")  # or "printed"
     offline_action: str = static("mode")  # or "sample"
 
@@ -123,6 +126,12 @@ def propose(
 
     Frozen members propose their mode (or a sample, if the config says so), the one that
     learns a sample with probability `online_epsilon`, else its mode.
+
+    In the released RPEX the frozen policy is a deep copy, whose log-spread is behind a
+    closure that goes on reading the policy that learns; `online_spread = 1` does that.
+
+    Source: RPEX, arXiv 2509.24748, section 6; felix-thu/RPEX pex/algorithms/rpex.py,
+    pex/networks/policy.py.
     """
     key_frozen, key_online, key_epsilon = jax.random.split(key, 3)
     frozen = jax.vmap(
@@ -130,11 +139,14 @@ def propose(
             state.base._replace(actor=actor), observations, config.base
         )
     )(state.members)
+    online = base.policy(state.base, observations, config.base)
+    share = config.online_spread
+    log_std = (1.0 - share) * frozen.log_std + share * online.log_std
+    frozen = frozen._replace(log_std=log_std)
     if config.offline_action == "mode":
         frozen_actions = frozen.mode()
     else:
         frozen_actions = frozen.sample(key_frozen)
-    online = base.policy(state.base, observations, config.base)
     explores = jax.random.bernoulli(
         key_epsilon, online_epsilon, observations.shape[:-1]
     )

@@ -20,6 +20,7 @@ class Method(NamedTuple):
     uses_data: bool  # the offline data fill a share of every batch
     learns: bool = True  # goes on at all
     corrects: bool = False  # selection is corrected for heavy tails: kappa > 0
+    released: bool = False  # with the densities of RPEX's released code
     becomes: str = ""  # goes on as an agent of this other family
     guided: str = ""  # the pretrained policy acts for a learner, by this method's rule
     mixes: bool = False  # the policy is judged by both value functions
@@ -40,6 +41,14 @@ METHODS = {
         expands=True,
         uses_data=True,
         corrects=True,
+        bases=_WITH_VALUE,
+    ),
+    "rpex-released": Method(
+        pretrained=True,
+        expands=True,
+        uses_data=True,
+        corrects=True,
+        released=True,
         bases=_WITH_VALUE,
     ),
     "mix": Method(

@@ -62,7 +62,7 @@ def default_config() -> ConfigDict:
     # The grid: every combination of these, and of "key=value,value" in `axes`.
     config.sweep = ConfigDict()
     config.sweep.base = ("iql", "riql")
-    config.sweep.method = ("direct", "pex", "rpex")
+    config.sweep.method = ("direct", "pex", "rpex", "rpex-released")
     config.sweep.corruption = ("clean", *ELEMENTS)
     config.sweep.seed = (0, 1, 2, 3, 4)
     config.sweep.axes = ()
@@ -86,6 +86,9 @@ def default_config() -> ConfigDict:
     config.expansion.density_floor = 1e-6  # of the density that divides in w
     config.expansion.lowest_weight = -1e4  # w is clipped
     config.expansion.highest_weight = 100.0
+    # The frozen policies' densities have their "own" spread, as RPEX prints it, or the
+    # "online" policy's, as its released code runs; rpex-released has "online".
+    config.expansion.frozen_spread = "own"
     config.expansion.epsilon = 0.0  # in evaluation; the released code has 0.1
     config.expansion.ipw_form = "logit"  # or "printed"
     config.expansion.offline_action = "mode"  # or "sample"
@@ -120,6 +123,8 @@ def default_config() -> ConfigDict:
     config.offline.steps = 2_000_000  # updates
     config.offline.chunk = 10_000  # updates between rows, checkpoints and evaluations
     config.offline.batch_size = 256
+    config.offline.seed = -1  # of all runs' pretrainings; -1: of each run its own
+    config.offline.standardise = 1  # observations, online too; 0: as they are
     config.offline.rate = 0.3  # share of rows hit
     config.offline.scale = 1.0  # of the damage, in deviations
     config.offline.bc_weight = 1.0  # td3's cloning term: TD3+BC

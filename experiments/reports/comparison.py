@@ -40,6 +40,7 @@ SIMPLER = {
     "buffer": "scratch",
     "pex": "direct",
     "rpex": "pex",
+    "rpex-released": "pex",
 }
 STATISTICS = (
     "IQM is the interquartile mean: of all seeds and corruptions, without the lowest "

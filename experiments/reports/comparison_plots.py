@@ -19,8 +19,9 @@ COLOURS = {
     "direct": "#e69f00",
     "pex": "#0072b2",
     "rpex": "#d55e00",
+    "rpex-released": "#56b4e9",
 }
-OTHERS = ("#56b4e9", "#7f5fc4", "#b8a900", "#5f9ea0", "#a0522d")
+OTHERS = ("#7f5fc4", "#b8a900", "#5f9ea0", "#a0522d")
 RESAMPLES = 2_000  # of intervals along curves
 
 

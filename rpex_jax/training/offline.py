@@ -72,16 +72,23 @@ def put_on_device(dataset: Dataset, reward_unit: RewardUnit = RAW) -> OfflineDat
 
 def from_scratch(spec: Spec) -> tuple[OfflineState, OfflineData]:
     """What online training starts from where there is no data: nothing is scaled."""
-    zeros, ones = jnp.zeros(spec.observation_dim), jnp.ones(spec.observation_dim)
-    unit = FieldDeviations(ones, jnp.ones(spec.action_dim), ones)
-    state = OfflineState(
-        None, ObservationStatistics(zeros, ones), jnp.zeros((), jnp.int32)
-    )
+    statistics = raw(spec)
+    unit = FieldDeviations(statistics.std, jnp.ones(spec.action_dim), statistics.std)
+    state = OfflineState(None, statistics, jnp.zeros((), jnp.int32))
     return state, OfflineData(None, unit)
+
+
+def raw(spec: Spec) -> ObservationStatistics:
+    """Statistics under which observations are seen as they are."""
+    return ObservationStatistics(
+        jnp.zeros(spec.observation_dim), jnp.ones(spec.observation_dim)
+    )
 
 
 def data_key(run: RunConfig, corrupt_again: Array = 0) -> Key:
     """Decides the damage of the data set; 0 is the damage that pretraining saw."""
+    if run.pretraining_seed is not None:
+        run = run.replace(seed=run.pretraining_seed)
     return jax.random.fold_in(stream(run, "data"), corrupt_again)
 
 
@@ -132,14 +139,22 @@ def standardise_batch(
 
 
 def start(agent: Agent, spec: Spec, run: RunConfig, data: OfflineData) -> OfflineState:
-    """A fresh agent, and the observation statistics of the corrupted data."""
+    """A fresh agent, and the observation statistics of the corrupted data.
+
+    A run that does not standardise has a mean of 0 and a deviation of 1.
+    """
 
     def damaged(rows: Array, block: Transition) -> Transition:
         return damage(rows, block, data_key(run), data, run.offline_corruption)
 
+    of_data = observation_statistics(data.transitions, damaged)
     return OfflineState(
         agent=agent.init(stream(run, "init"), spec, run.agent),
-        statistics=observation_statistics(data.transitions, damaged),
+        statistics=jax.tree.map(
+            lambda found, plain: jnp.where(run.standardise, found, plain),
+            of_data,
+            raw(spec),
+        ),
         step=jnp.zeros((), jnp.int32),
     )
 

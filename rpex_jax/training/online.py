@@ -149,11 +149,16 @@ def make_chunk(
         key_online = stream(run, "online")
         key_data = data_key(run, run.corrupt_again)
         # Stored observations are raw, so a unit of noise after normalisation is the
-        # normaliser's deviation; actions keep the data set's.
+        # normaliser's deviation; actions, and what is not normalised, keep the data
+        # set's.
         deviations = FieldDeviations(
-            observations=statistics.std,
+            observations=jnp.where(
+                run.standardise, statistics.std, data.deviations.observations
+            ),
             actions=data.deviations.actions,
-            next_observations=statistics.std,
+            next_observations=jnp.where(
+                run.standardise, statistics.std, data.deviations.next_observations
+            ),
         )
 
         def store(key, transition):

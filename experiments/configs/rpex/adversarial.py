@@ -10,7 +10,7 @@ from rpex_jax.attacks.corruption import ELEMENTS
 def get_config(argument="paper"):
     config = common.start(argument)
     config.sweep.base = ("iql", "riql")
-    config.sweep.method = ("direct", "pex", "rpex")
+    config.sweep.method = ("direct", *common.SETS)
     adversarial = tuple(f"adversarial-{element}" for element in ELEMENTS)
     config.sweep.corruption = ELEMENTS + adversarial
     return config.lock()

@@ -15,6 +15,9 @@ from experiments.configs.rpex import hyperparameters
 from experiments.settings import ConfigError, check_name
 from rpex_jax.data.sources import builtin_names
 
+# Policy sets: PEX, RPEX as it is printed, and RPEX as its released code runs.
+SETS = ("pex", "rpex", "rpex-released")
+
 
 class Preset(NamedTuple):
     """A budget."""
@@ -30,6 +33,9 @@ class Preset(NamedTuple):
     online_chunk: int
     evaluate_every: int  # chunks
     episodes: int  # of an evaluation
+    actor_decay: float = 1.0  # offline, times offline_updates
+    # Of RIQL. With the released code's it is at a floor for few updates.
+    critic_init: str = "torch"
 
 
 PRESETS = {
@@ -45,6 +51,26 @@ PRESETS = {
         online_chunk=5_000,
         evaluate_every=2,
         episodes=10,
+        critic_init="edac",
+    ),
+    "medium": Preset(
+        note=(
+            "reduced budget: networks of half the paper's width, batches of half its "
+            "size, a nearly constant rate of the policy offline; the paper has "
+            "2,000,000 offline updates and 1,000,000 online steps"
+        ),
+        seeds=5,
+        width=128,
+        batch_size=128,
+        offline_updates=200_000,
+        offline_chunk=10_000,
+        online_steps=100_000,
+        warmup=5_000,
+        online_chunk=2_500,
+        evaluate_every=2,
+        episodes=10,
+        actor_decay=10.0,
+        critic_init="edac",
     ),
     "small": Preset(
         note=(
@@ -97,10 +123,11 @@ def start(argument: str, env: str = "Hopper-v4") -> ConfigDict:
             f"{', '.join(hyperparameters.RANDOM)}"
         )
     config = protocol(preset, env)
-    kind = f"{env.split('-')[0].lower()}-medium-replay"
     config.data.source = f"{env.lower()}/medium-replay-v0"
-    if kind in builtin_names():
-        config.data.source = kind
+    for kind in ("mixed", "medium-replay"):
+        builtin = f"{env.split('-')[0].lower()}-{kind}"
+        if builtin in builtin_names():
+            config.data.source = builtin
     hyperparameters.apply(config)
     return config
 
@@ -134,8 +161,8 @@ def protocol(preset: Preset, env: str) -> ConfigDict:
     config.online.batch_size = preset.batch_size
     config.evaluation.every = preset.evaluate_every
     config.evaluation.episodes = preset.episodes
+    config.offline.actor_decay = preset.actor_decay
+    config.agent.riql.critic_init = preset.critic_init
     if preset is not PRESETS["paper"]:
         config.jsrl.schedule = "linear"  # there are too few episodes for a curriculum
-        # with the released code's RIQL is at a floor for so few updates
-        config.agent.riql.critic_init = "torch"
     return config

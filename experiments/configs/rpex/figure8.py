@@ -11,6 +11,6 @@ def get_config(argument="paper"):
     config = common.start(argument)
     config.sweep.seed = config.sweep.seed[:3]
     config.sweep.base = ("riql",)
-    config.sweep.method = ("direct", "pex", "rpex")
+    config.sweep.method = ("direct", *common.SETS)
     config.sweep.corruption = ("mixed", "online-adversarial-dynamics")
     return config.lock()

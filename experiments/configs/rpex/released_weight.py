@@ -6,7 +6,7 @@ from experiments.configs.rpex import common
 def get_config(argument="paper"):
     config = common.start(argument)
     config.sweep.base = ("riql",)
-    config.sweep.method = ("pex", "rpex")
+    config.sweep.method = common.SETS
     config.sweep.corruption = ("observation",)
     config.sweep.axes = ("online.align=1.0,0.0",)
     return config.lock()

@@ -7,6 +7,6 @@ from rpex_jax.attacks.corruption import ELEMENTS
 def get_config(argument="paper"):
     config = common.start(argument)
     config.sweep.base = ("iql", "riql")
-    config.sweep.method = ("direct", "pex", "rpex")
+    config.sweep.method = ("direct", *common.SETS)
     config.sweep.corruption = ELEMENTS
     return config.lock()

@@ -8,7 +8,7 @@ RANGES = ((-1e4, 100.0), (-100.0, 100.0), (0.0, 100.0), (-1e4, 1e4))
 def get_config(argument="paper"):
     config = common.start(argument, "Walker2d-v4")
     config.sweep.base = ("riql",)
-    config.sweep.method = ("rpex",)
+    config.sweep.method = ("rpex", "rpex-released")
     config.sweep.corruption = ("dynamics", "action")
     lowest, highest = (tuple(dict.fromkeys(edge)) for edge in zip(*RANGES, strict=True))
     config.sweep.axes = (

@@ -11,7 +11,7 @@ LEVELS = ((0.0, 0.0), (2.0, 0.3), (1.0, 0.5))  # scale, rate
 def get_config(argument="paper"):
     config = common.start(argument, "Walker2d-v4")
     config.sweep.base = ("riql",)
-    config.sweep.method = ("pex", "rpex")
+    config.sweep.method = common.SETS
     config.sweep.corruption = ("action", "dynamics")
     scales, rates = zip(*LEVELS, strict=True)
     config.sweep.axes = (

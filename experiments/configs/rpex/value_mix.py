@@ -12,12 +12,12 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 def get_config(argument="paper"):
     config = common.start(argument)
     config.sweep.base = ("riql",)
-    config.sweep.method = ("pex", "rpex", "mix")
+    config.sweep.method = (*common.SETS, "mix")
     config.sweep.corruption = ("observation", "dynamics")
     config.sweep.axes = (f"mix.weight={','.join(map(str, WEIGHTS))}",)
     config.sweep.skip = tuple(
         f"method={method} mix.weight={weight}"
-        for method in ("pex", "rpex")
+        for method in common.SETS
         for weight in WEIGHTS[1:]
     )
     return config.lock()
