@@ -49,9 +49,7 @@ DEFAULT_TASKS = ["Hopper-v4", "HalfCheetah-v4", "Walker2d-v4"]
 _ELEMENTS = flags.DEFINE_list("elements", list(ELEMENTS), "What is corrupted.")
 
 RPEX = ("rpex", "rpex-released")
-COLUMNS = tuple(
-    (base, m) for base in ("iql", "riql") for m in ("direct", "pex", *RPEX)
-)
+COLUMNS = tuple((base, m) for base in ("iql", "riql") for m in ("direct", "pex", *RPEX))
 # Table 1 of the paper: offline and online score of direct fine-tuning, then PEX and
 # RPEX online, for IQL, and the same for RIQL; medium-replay, 5 seeds.
 PAPER = {

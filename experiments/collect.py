@@ -1,11 +1,18 @@
-"""Records data sets in the manner of D4RL's, as Minari data sets, from one SAC.
+"""Records data sets in the manner of D4RL's, as Minari data sets.
+
+From one training of SAC, or of given policies:
 
     python -m experiments.collect --config=experiments/configs/collect.py \
       --config.env=Hopper-v4 --config.kinds='("random", "medium-replay")' \
       --out=runs/hopper [--overwrite]
+    python -m experiments.collect --config=experiments/configs/collect.py \
+      --config.env=Hopper-v4 --config.policies='("a2c.npz", "runs/hopper")' \
+      --config.kinds='("mixed",)' --out=runs/mixed
 
-`experiments/kinds.py` says what the kinds are. The folder gets the config, versions,
-the learning curve and the policies, as checkpoints for `experiments.evaluate`.
+`experiments/kinds.py` says what the kinds are, `rpex_jax/data/policy_files.py` what a
+file of a policy holds. The folder gets the config, versions, and of a training the
+learning curve and the policies, as checkpoints for `experiments.evaluate`, else the
+returns of each policy.
 """
 
 import contextlib
@@ -24,7 +31,7 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from experiments import folders, kinds, rollouts, settings, study_inputs
+from experiments import folders, kinds, ladder, rollouts, settings, study_inputs
 from experiments.command_line import (
     OUT,
     cache_compilations,
@@ -45,7 +52,6 @@ from rpex_jax.data.recorder import Recording
 from rpex_jax.envs import Env
 from rpex_jax.methods import METHODS
 from rpex_jax.training import offline
-from rpex_jax.types import Agent
 
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is there.")
 _BUILTIN = flags.DEFINE_string(
@@ -70,7 +76,7 @@ def main(argv: list[str]) -> None:
     made = collect(config, out, overwrite=_OVERWRITE.value, builtin=_BUILTIN.value)
     for kind, dataset_id in made.items():
         print(f"{kind}: {dataset_id}")
-    print(f"curve and policies: {out}")
+    print(f"{'returns' if config.policies else 'curve and policies'}: {out}")
 
 
 def collect(
@@ -86,11 +92,13 @@ def collect(
       The Minari id of each kind.
 
     Raises:
-      ConfigError, DatasetError: before anything is compiled.
+      ConfigError, DatasetError, PolicyFileError: before anything is compiled.
     """
     settings.check_types(config, get_config())
     env = study_inputs.make_env(config)
     ids = kinds.dataset_ids(config)
+    rungs = ladder.load(config, env)
+    by = ", ".join(rung.name for rung in rungs) or "SAC"
     if builtin and len(ids) > 1:
         raise settings.ConfigError(
             f"--builtin is {builtin}, one file; it needs one kind, not {len(ids)}"
@@ -105,7 +113,7 @@ def collect(
                 recorder.recording(
                     dataset_id,
                     config.env,
-                    algorithm_name="uniform" if kind == "random" else "SAC",
+                    algorithm_name="uniform" if kind == "random" else by,
                     author=config.author,
                     command=about["command"],
                     overwrite=overwrite,
@@ -123,10 +131,12 @@ def collect(
             results.write_atomically(out / f"{name}.json", text)
         cache_compilations()
         if "random" in recordings:
-            rollout = make_rollout(uniform(env.spec), env, config)
+            rollout = rollouts.of_config(uniform(env.spec), env, config)
             acting = functools.partial(rollout, (), ())
             record_rollout("random", acting, config, recordings)
-        if kinds.policies(config.kinds):
+        if rungs:
+            ladder.record(config, env, recordings, rungs, out)
+        elif kinds.policies(config.kinds):
             record_training(config, env, recordings, out)
     if builtin:
         compact.save_builtin(builtin, sources.load(*ids.values()))
@@ -185,7 +195,7 @@ def record_training(
     config: ConfigDict, env: Env, recordings: dict[str, Recording], out: Path
 ) -> None:
     """Trains SAC; records its replay as it goes, and its policies when they are due."""
-    rollout = make_rollout(sac.AGENT, env, config)
+    rollout = rollouts.of_config(sac.AGENT, env, config)
     episodes = rollouts.Episodes(num_collectors=1)
     due, curve = kinds.policies(config.kinds), []
     replays = {
@@ -209,16 +219,17 @@ def record_training(
                 or kinds.is_reached(due[0], config, now.step, now.mean_return)
             ):
                 policy = due.pop(0)
+                missed = kinds.shortfall(policy, config, now.mean_return)
                 checkpoints.save(out / "checkpoints" / policy, now.step, now.policy)
                 if policy in replays:
                     append(replays[policy], rollouts.closed(episodes.unfinished()))
-                    replays[policy].finish(
-                        f"The training of SAC up to {now.step} steps, sampled actions.",
-                        now.mean_return,
+                    about = f"The training of SAC up to {now.step} steps, sampled."
+                    kinds.finish(
+                        replays[policy], about, config, missed, now.mean_return
                     )
                 state = sweep.take(now.policy.agent, 0)
                 acting = functools.partial(rollout, state, kinds.sac_run(config).agent)
-                record_rollout(policy, acting, config, recordings, now)
+                record_rollout(policy, acting, config, recordings, now, missed)
             if not due:
                 return
 
@@ -229,6 +240,7 @@ def record_rollout(
     config: ConfigDict,
     recordings: dict[str, Recording],
     now: Evaluated | None = None,
+    missed: str = "",
 ) -> None:
     """Records what a policy does, `rollout(seed, rows)`, for all kinds that have it."""
     wanted = [kind for kind in kinds.ROLLOUTS[policy] if kind in recordings]
@@ -246,23 +258,14 @@ def record_rollout(
     about = f"Sampled actions of SAC after {now.step} steps." if now else "Uniform."
     for kind in wanted:
         if kind == policy or policy == "expert":
-            recordings[kind].finish(about, now and now.mean_return)
+            mean_return = now and now.mean_return
+            kinds.finish(recordings[kind], about, config, missed, mean_return)
 
 
 def append(recording: Recording, episodes: Dataset) -> None:
     """Adds episodes if there are any."""
     if len(episodes.episode_ends):
         recording.append(episodes)
-
-
-def make_rollout(agent: Agent, env: Env, config: ConfigDict) -> Callable:
-    """`rollout(agent_state, agent_config, seed, rows)`, a thousand steps at a time."""
-    return rollouts.make_rollout(
-        agent,
-        env,
-        num_collectors=config.collectors,
-        num_steps=min(1_000, -(-config.rows // config.collectors)),
-    )
 
 
 def write_curve(out: Path, env_name: str, curve: list[tuple]) -> None:

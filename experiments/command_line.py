@@ -22,6 +22,7 @@ from experiments.settings import ConfigError
 from rpex_jax.checkpoints import CheckpointError
 from rpex_jax.data.attack_sets import AttackSetError
 from rpex_jax.data.dataset import DatasetError
+from rpex_jax.data.policy_files import PolicyFileError
 from rpex_jax.devices import num_cores
 from rpex_jax.envs.rendering import RenderingError
 from rpex_jax.results import ResultsError
@@ -36,6 +37,7 @@ PROBLEMS = (
     DatasetError,
     AttackSetError,
     CheckpointError,
+    PolicyFileError,
     ResultsError,
     RenderingError,
 )

@@ -7,6 +7,12 @@
     full-replay      every step of the whole training
     medium-expert    medium, without a last episode that is cut, then expert
 
+Of given policies, in place of a training:
+
+    expert           sampled actions of the last one
+    mixed            sampled actions of all, whole episodes, an equal share of the rows
+                     of each, shuffled by episode; ours, in place of a replay
+
 Source: D4RL, its wiki and `scripts/generation/mujoco`.
 """
 
@@ -17,6 +23,7 @@ from experiments.settings import INFINITY, ConfigError
 from rpex_jax.agents.sac import SACConfig
 from rpex_jax.attacks.corruption import corruption
 from rpex_jax.data import scores
+from rpex_jax.data.recorder import Recording
 from rpex_jax.training.run import RunConfig
 
 # policy: the kinds that record what it does, and the one that is the way to it
@@ -27,6 +34,7 @@ ROLLOUTS = {
 }
 REPLAYS = {"medium": "medium-replay", "expert": "full-replay"}
 KINDS = ("random", "medium-replay", "medium", "medium-expert", "expert", "full-replay")
+OF_POLICIES = ("random", "mixed", "expert")  # of given ones
 
 RANGES = study_settings.RANGES | {
     "seed": (0, 2**31 - 1),
@@ -72,15 +80,53 @@ def is_reached(policy: str, config: ConfigDict, step: int, mean_return: float) -
     return goal.steps > 0
 
 
+def shortfall(policy: str, config: ConfigDict, mean_return: float) -> str:
+    """By how much a policy missed the return that was asked for; "" if it did not.
+
+    That it took fewer steps than asked for is no shortfall.
+    """
+    goal = config[policy]
+    if goal.mean_return is not None:
+        found, wanted, unit = mean_return, goal.mean_return, "a mean return"
+    elif goal.score is not None and scores.has_reference(config.env):
+        found = float(scores.normalised_score(config.env, mean_return))
+        wanted, unit = goal.score, "a score"
+    else:
+        return ""
+    if found >= wanted:
+        return ""
+    return f"The {policy} policy has {unit} of {found:.1f}, {wanted:.1f} was asked for."
+
+
+def finish(
+    recording: Recording,
+    about: str,
+    config: ConfigDict,
+    missed: str = "",
+    policy_return: float | None = None,
+) -> None:
+    """Gives a data set its name; what it missed is said, and stays with it."""
+    if missed:
+        print(f"notice: {missed} It was recorded all the same.", flush=True)
+    parts = (about, missed, config.origin)
+    recording.finish(" ".join(filter(None, parts)), policy_return)
+
+
 def dataset_ids(config: ConfigDict) -> dict[str, str]:
     """The Minari id of each kind of a config, checked.
 
     Raises:
       ConfigError: at the first setting that cannot be used.
     """
-    _check_values(config)
+    allowed = OF_POLICIES if config.policies else KINDS
     for kind in config.kinds:
-        settings.check_name("kinds", kind, KINDS)
+        if kind == "mixed" and not config.policies:
+            raise ConfigError(
+                "kinds has 'mixed', which is made of given policies; policies must "
+                "name them"
+            )
+        settings.check_name("kinds", kind, allowed)
+    _check_values(config)
     if not config.kinds or len(set(config.kinds)) < len(config.kinds):
         raise ConfigError(f"kinds is {config.kinds}; it must hold some, each once")
     env, ids = config.env.rpartition(":")[2].lower(), {}
@@ -112,7 +158,8 @@ def _check_values(config: ConfigDict) -> None:
     )
     goal = config.medium
     unscored = goal.mean_return is None and not scores.has_reference(config.env)
-    if "medium" in policies(config.kinds) and unscored and not goal.steps:
+    trains = not config.policies and "medium" in policies(config.kinds)
+    if trains and unscored and not goal.steps:
         raise ConfigError(
             f"env {config.env} has no D4RL score; set medium.mean_return or "
             "medium.steps to say which policy is medium"

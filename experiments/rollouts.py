@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from rpex_jax import sweep
 from rpex_jax.attacks.corruption import corruption
@@ -92,7 +93,9 @@ class Episodes:
 def make_rollout(
     agent: Agent, env: Env, *, num_collectors: int, num_steps: int
 ) -> Callable[..., Iterator[Dataset]]:
-    """Makes `rollout(agent_state, agent_config, seed, rows)`, which learns nothing.
+    """Makes `rollout(agent_state, agent_config, seed, rows, statistics)`.
+
+    It learns nothing; without statistics the agent sees observations as they are.
 
     Args:
       agent: who acts, with sampled actions.
@@ -128,7 +131,9 @@ def make_rollout(
     pretrained, no_data = offline.from_scratch(env.spec)
     nothing = corruption(())
 
-    def rollout(agent_state, agent_config, seed, rows: int) -> Iterator[Dataset]:
+    def rollout(
+        agent_state, agent_config, seed, rows: int, statistics=pretrained.statistics
+    ) -> Iterator[Dataset]:
         seeds = np.random.default_rng(seed).integers(2**31, size=num_collectors)
         runs = sweep.stack(
             [RunConfig(int(s), agent_config, nothing, nothing, 0) for s in seeds]
@@ -136,7 +141,7 @@ def make_rollout(
         state = start(agent_state, runs)
         episodes = Episodes(num_collectors)
         while rows > 0:
-            state, _ = chunk(state, pretrained.statistics, runs, no_data)
+            state, _ = chunk(state, statistics, runs, no_data)
             ready = episodes.add(newest(state, num_steps))
             unfinished = episodes.unfinished()
             if len(ready.episode_ends) + len(unfinished.episode_ends) >= rows:
@@ -146,6 +151,18 @@ def make_rollout(
             yield batch
 
     return rollout
+
+
+def of_config(
+    agent: Agent, env: Env, config: ConfigDict
+) -> Callable[..., Iterator[Dataset]]:
+    """The rollout of a collection, a thousand steps at a time."""
+    return make_rollout(
+        agent,
+        env,
+        num_collectors=config.collectors,
+        num_steps=min(1_000, -(-config.rows // config.collectors)),
+    )
 
 
 def cut(dataset: Dataset, start: int, stop: int) -> Dataset:

@@ -1,4 +1,4 @@
-"""Data sets in the manner of D4RL's, all from one training of SAC."""
+"""Data sets in the manner of D4RL's, from one training of SAC or of given policies."""
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -10,13 +10,17 @@ def get_config():
     config = ConfigDict()
     config.env = "Hopper-v4"  # one of ours, or any Gymnasium id
     config.engine = ""  # of its physics; empty: by the device
-    # Any of random, medium-replay, medium, medium-expert, expert, full-replay.
+    # Any of random, medium-replay, medium, medium-expert, expert, full-replay; of given
+    # policies any of random, mixed, expert.
     config.kinds = ("medium-replay",)
+    # Files of weights, or checkpoints of ours, the expert last; () trains SAC.
+    config.policies = ()
+    config.origin = ""  # of the policies, and their licence; stays with the data
     config.dataset_id = "{env}/{kind}-v0"  # Minari's name; env in lower case
     config.author = "rpex_jax"
     config.seed = 0
 
-    # Rollouts of a policy with sampled actions: random, medium, expert.
+    # Rollouts of a policy with sampled actions: random, medium, expert, mixed.
     config.rows = 1_000_000  # transitions; medium-expert has nearly twice as many
     config.collectors = 16  # environments side by side
 

@@ -2,6 +2,7 @@
 
 import jax
 
+from rpex_jax.agents.acting import acting
 from rpex_jax.types import Agent, Array, Key, Spec
 
 
@@ -14,12 +15,4 @@ def uniform(spec: Spec) -> Agent:
         shape = (*observations.shape[:-1], spec.action_dim)
         return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
 
-    return Agent(
-        init=lambda key, spec, config: (),
-        update=lambda key, state, batch, config: (state, {}),
-        act=act,
-        policy=None,
-        action_value=None,
-        state_value=None,
-        restart=lambda state: state,
-    )
+    return acting(act)
