@@ -17,6 +17,7 @@ from rpex_jax.expansion import (
     expand,
     inv_temperature,
     policy_set,
+    propose,
     selection_metrics,
 )
 from rpex_jax.types import Spec, Transition
@@ -271,6 +272,67 @@ def test_offline_candidate_is_the_mode_or_a_sample(pretrained):
 
 def config_of(base):
     return set_config(base).base
+
+
+def with_spreads(state, frozen, online):
+    """The set with these deviations, [action_dim], of its policies."""
+
+    def told(actor, std):
+        kept = actor["params"]
+        log_std = jnp.broadcast_to(jnp.log(std), kept["log_std"].shape)
+        return {"params": kept | {"log_std": log_std}}
+
+    return state._replace(
+        members=told(state.members, frozen),
+        base=state.base._replace(actor=told(state.base.actor, online)),
+    )
+
+
+def test_a_frozen_policy_is_as_wide_as_it_was_or_as_the_one_that_learns():
+    """RPEX as printed and as released, at the published check values: three actions,
+    deviations of 0.2 and 1, the frozen policy at its mode."""
+    config, spec = set_config("iql"), Spec(observation_dim=4, action_dim=3)
+    agent, key = AGENTS["iql"], jax.random.key(0)
+    start = expand(agent, key, spec, agent.init(key, spec, config.base), config)
+    start = with_spreads(start, jnp.full(3, 0.2), jnp.ones(3))
+
+    @jax.jit
+    def proposals(config):
+        observations = random_batch().observations
+        return propose(agent, key, start, observations, config, 1.0)
+
+    actions, own = proposals(config)
+    same, released = proposals(config.replace(online_spread=1.0))
+    np.testing.assert_array_equal(actions, same)
+    np.testing.assert_array_equal(own[1], released[1])
+    np.testing.assert_allclose(own[0], np.full(BATCH, 2.071498), atol=2e-6)
+    np.testing.assert_allclose(released[0], np.full(BATCH, -2.756816), atol=2e-6)
+
+
+@pytest.mark.parametrize("online_spread", [0.0, 1.0])
+def test_at_kappa_0_both_rules_are_pex(pretrained, online_spread):
+    """The same logits and choices; at another kappa the rules part."""
+    base, state = pretrained
+    pex = set_config(base, kappa=0.0)
+    start = with_spreads(grow(base, state, pex), jnp.full(2, 0.2), jnp.full(2, 1.5))
+    observations, key = random_batch().observations, jax.random.key(2)
+
+    def of_rule(kappa):
+        config = pex.replace(kappa=kappa, online_spread=online_spread)
+        return set_choose(base, key, start, observations, config)
+
+    plain = set_choose(base, key, start, observations, pex)
+    ours = of_rule(0.0)
+    np.testing.assert_array_equal(ours.logits, plain.logits)
+    np.testing.assert_array_equal(ours.choice, plain.choice)
+    np.testing.assert_array_equal(ours.actions, plain.actions)
+
+    found, std = of_rule(0.1), np.array([0.2, 1.5])[[int(online_spread), 1]]
+    v = np.asarray(state_value(base, state, observations), np.float64)
+    density = 1.0 / (std[0] ** 2 * 2.0 * np.pi)  # of two dimensions, at the mode
+    q = np.asarray(found.action_values[:, 0], np.float64)
+    w = np.clip((q - v) / (density + 1e-6), -1e4, 100.0)
+    np.testing.assert_allclose(found.logits[:, 0], 3.0 * q + 0.1 * w, rtol=1e-5)
 
 
 def test_any_number_of_frozen_members():

@@ -113,9 +113,9 @@ def _shapes(arrays: dict, kind: str, spec: Spec) -> dict[str, tuple[int, ...]]:
     if any(name in arrays for name in NORMALISER):
         shapes |= dict(zip(NORMALISER, ((width,), (width,), (), ()), strict=True))
     for name in layers:
-        before, width = width, np.size(arrays.get(f"bias_{name}"))
-        if name == "mean":
-            width = spec.action_dim
+        before, width = width, spec.action_dim
+        if name != "mean":
+            width = (np.shape(arrays.get(f"kernel_{name}")) or (0,))[-1]
         shapes |= {f"kernel_{name}": (before, width), f"bias_{name}": (width,)}
     if kind == "tanh_gaussian":
         shapes |= {"kernel_log_std": (before, width), "bias_log_std": (width,)}

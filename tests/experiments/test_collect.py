@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import minari
 import numpy as np
 import pytest
@@ -18,8 +19,16 @@ from experiments import evaluate as evaluation
 from experiments.configs import collect as defaults
 from experiments.settings import ConfigError
 from rpex_jax import results
-from rpex_jax.data import sources
-from rpex_jax.data.dataset import Dataset, DatasetError, episode_slices
+from rpex_jax.data import policy_files, sources
+from rpex_jax.data.dataset import (
+    Dataset,
+    DatasetError,
+    episode_returns,
+    episode_slices,
+)
+from rpex_jax.data.policy_files import PolicyFileError
+from rpex_jax.types import Spec
+from tests.data.test_policy_files import make_policy
 
 ROOT = Path(__file__).parents[2]
 STEPS, MEDIUM, ROWS = 600, 400, 700
@@ -221,6 +230,136 @@ def test_when_a_policy_is_reached(goal, reached):
     config.medium.update(goal)
     points = ((10, 1600.0), (20, 1608.0), (30, 1800.0))
     assert [kinds.is_reached("medium", config, *point) for point in points] == reached
+
+
+HOPPER = Spec(observation_dim=11, action_dim=3)
+ORIGIN = "Policies of a zoo, MIT License."
+
+
+@pytest.fixture(scope="module")
+def ladder_of(collected, tmp_path_factory):
+    """Two files of weights and a collection's two policies, as one data set each."""
+    folder = tmp_path_factory.mktemp("policies")
+    for name, seed in (("low", 0), ("high", 1)):
+        arrays = make_policy("gaussian", "tanh", (4,), HOPPER, seed)
+        # wide enough that no action repeats, narrow enough that few are clipped
+        np.savez(folder / f"{name}.npz", **arrays | {"log_std": np.full(3, -1.0)})
+    sources_of = (folder / "low.npz", collected[1], folder / "high.npz")
+    settings = {
+        "kinds": ("mixed", "expert"),
+        "policies": tuple(map(str, sources_of)),
+        "dataset_id": "ladder/{kind}-v0",
+        "origin": ORIGIN,
+    }
+    out = tmp_path_factory.mktemp("out")
+    ids = collect.collect(tiny_config(**settings), out)
+    assert ids == {kind: f"ladder/{kind}-v0" for kind in ("mixed", "expert")}
+    return {kind: sources.load(ids[kind]) for kind in ids}, out, settings
+
+
+def made_by(path, dataset):
+    """Whether each row's action is within five deviations of the file's mean."""
+    agent, weights = policy_files.load(path, HOPPER)
+    mode = agent.policy(weights, jnp.asarray(dataset.transitions.observations), ())
+    mode = np.clip(mode.mode(), -1.0, 1.0)
+    return (abs(dataset.transitions.actions - mode) < 5 * np.exp(-1.0)).all(-1)
+
+
+def test_a_mixed_set_has_an_equal_share_of_every_policy(ladder_of):
+    """Whole episodes, at most a quarter of the rows each, of files and checkpoints, in
+    random order; the table has the same returns."""
+    datasets, out, _ = ladder_of
+    mixed = datasets["mixed"]
+    told = json.loads((out / "mixed-returns.json").read_text())
+    names = ["low", "policy=expert seed=0", "policy=medium seed=0", "high"]
+    assert list(told) == names
+    for of_policy in told.values():
+        assert ROWS // 4 - 100 < of_policy["transitions"] <= ROWS // 4
+    rows = sum(of_policy["transitions"] for of_policy in told.values())
+    assert len(mixed.episode_ends) == rows
+    fallen = mixed.transitions.terminations > 0
+    np.testing.assert_array_equal(mixed.episode_ends, fallen)  # none is cut
+    recorded = episode_returns(mixed)
+    expected = np.concatenate([of_policy["returns"] for of_policy in told.values()])
+    assert len(recorded) == len(expected) and (recorded != expected).any()
+    np.testing.assert_allclose(np.sort(recorded), np.sort(expected), rtol=1e-6)
+    page = (out / "mixed-returns.md").read_text()
+    low = told["low"]
+    assert f"| low | {low['transitions']} | {len(low['returns'])} |" in page
+    assert f"| {np.mean(low['returns']):.0f} |" in page
+
+
+def test_the_expert_is_the_last_policy(ladder_of):
+    """Its samples alone, as many whole episodes as fit."""
+    datasets, _, settings = ladder_of
+    assert made_by(settings["policies"][-1], datasets["expert"]).mean() > 0.999
+    assert made_by(settings["policies"][0], datasets["expert"]).mean() < 0.5
+    assert ROWS - 100 < len(datasets["expert"].episode_ends) <= ROWS
+
+
+def test_where_policies_come_from_stays_with_their_data(ladder_of):
+    """Origin, who acted, and the references that scores are made with."""
+    metadata = minari.load_dataset("ladder/mixed-v0").storage.metadata
+    assert ORIGIN in metadata["description"]
+    assert metadata["algorithm_name"].startswith("low, policy=expert")
+    assert metadata["ref_max_score"] == 3234.3
+
+
+def test_a_policy_below_what_was_asked_for_is_said(root, ladder_of, tmp_path, capsys):
+    """It is recorded, with a notice on the screen and in its description."""
+    _, _, settings = ladder_of
+    told = settings | {"dataset_id": "missed/{kind}-v0", "expert.score": 90.0}
+    collect.collect(tiny_config(**told | {"kinds": ("expert",)}), tmp_path / "out")
+    notice = "The expert policy has a score of "
+    assert f"notice: {notice}" in capsys.readouterr().out
+    metadata = minari.load_dataset("missed/expert-v0").storage.metadata
+    assert notice in metadata["description"]
+    assert "90.0 was asked for" in metadata["description"]
+
+
+def test_a_training_that_ends_too_early_says_so(root, tmp_path, capsys):
+    """Its last policy is medium all the same."""
+    settings = {"medium.score": 34.0, "dataset_id": "early/{kind}-v0"}
+    settings |= {"kinds": ("medium-replay",), "steps": 400}
+    collect.collect(tiny_config(**settings), tmp_path / "out")
+    assert "notice: The medium policy has a score" in capsys.readouterr().out
+    metadata = minari.load_dataset("early/medium-replay-v0").storage.metadata
+    assert "34.0 was asked for" in metadata["description"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"kinds": ("mixed",)}, "kinds has 'mixed'.*policies"),
+        ({"kinds": ("medium",), "policies": ("a",)}, "kinds is 'medium'.*mixed"),
+        ({"kinds": ("mixed",), "policies": ("none.npz",)}, "none.npz is no file"),
+        ({"kinds": ("mixed",), "policies": ("none",)}, "policies is .*none"),
+    ],
+)
+def test_policies_that_cannot_be_recorded(root, tmp_path, settings, words):
+    """Before anything is compiled, and nothing is left."""
+    config = tiny_config(**settings | {"dataset_id": "bad/{kind}-v0"})
+    with pytest.raises((ConfigError, PolicyFileError), match=words):
+        collect.collect(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_policies_of_another_environment(collected, root, tmp_path):
+    """A checkpoint of Hopper records nothing of Walker2d."""
+    settings = {"kinds": ("mixed",), "policies": (str(collected[1]),)}
+    config = tiny_config(
+        **settings | {"env": "Walker2d-v4", "dataset_id": "w/{kind}-v0"}
+    )
+    with pytest.raises(ConfigError, match=r"of Hopper-v4; it must be of Walker2d-v4"):
+        collect.collect(config, tmp_path / "out")
+
+
+def test_a_share_without_an_episode(root, ladder_of, tmp_path):
+    """Of four rows no policy has a whole episode."""
+    _, _, settings = ladder_of
+    config = tiny_config(**settings | {"dataset_id": "few/{kind}-v0", "rows": 4})
+    with pytest.raises(ConfigError, match=r"rows is 4.*less than an episode"):
+        collect.collect(config, tmp_path / "out")
 
 
 @pytest.mark.slow  # a minute; each program has tests of its own

@@ -90,7 +90,7 @@ def test_table_3_has_the_papers_four_ranges():
     told = {run_configs.online_run(run).agent for run in runs}
     found = sorted({(agent.lowest_weight, agent.highest_weight) for agent in told})
     assert found == [(-1e4, 100), (-1e4, 1e4), (-100, 100), (0, 100)]
-    assert len(runs) == 2 * 4 * 3
+    assert len(runs) == 2 * 2 * 4 * 3  # rules, elements, ranges, seeds
     assert len(sweep.group_by(runs, programs.online_program)) == 2
 
 
@@ -131,6 +131,34 @@ def test_every_study_is_valid_and_says_what_it_answers(name, preset):
     assert (config.jsrl.schedule == "curriculum") == (preset == "paper")
     with pytest.raises(AttributeError):
         config.online.rat = 0.1
+
+
+def test_the_middle_budget():
+    """Five seeds of 128-128 with the paper's schedule, which is longer than they are,
+    and the released code's critics."""
+    config = common.start("medium,HalfCheetah-v4")
+    assert config.sweep.seed == (0, 1, 2, 3, 4)
+    assert (config.offline.steps, config.online.steps) == (200_000, 100_000)
+    paper = common.start("paper,HalfCheetah-v4").offline.steps
+    assert config.offline.actor_decay * config.offline.steps == paper
+    assert config.agent.riql.critic_init == "edac"
+    assert config.agent.iql.hidden_dims == config.agent.riql.hidden_dims == (128, 128)
+
+
+def test_rules_of_selection_are_numbers_of_one_program():
+    """PEX has no correction; the released RPEX the online policy's spread, and so has
+    any RPEX that is told."""
+    config = common.start("small")
+    config.sweep.base, config.sweep.corruption = ("iql",), ("reward",)
+    config.sweep.method, config.sweep.seed = common.SETS, (0,)
+    runs = study.expand_grid(config)
+    told = {run.labels["method"]: run_configs.online_run(run).agent for run in runs}
+    numbers = {name: (of.kappa, of.online_spread) for name, of in told.items()}
+    assert numbers == {"pex": (0, 0), "rpex": (0.1, 0), "rpex-released": (0.1, 1)}
+    assert len(sweep.group_by(runs, programs.online_program)) == 1
+    config.expansion.frozen_spread = "online"
+    told = [run_configs.online_run(run).agent for run in study.expand_grid(config)]
+    assert [of.online_spread for of in told] == [1.0, 1.0, 1.0]
 
 
 def test_elements_and_seeds_are_one_program():
@@ -188,9 +216,9 @@ def test_antmaze_has_the_papers_numbers():
         assert look_up(config, key) == float(number), key
     assert config.env == "antmaze-large-play-v2"
     runs = study.expand_grid(config)
-    assert len(runs) == 3 * 2 * 10  # methods, damages, seeds
+    assert len(runs) == 4 * 2 * 10  # methods, damages, seeds
     labels = {(run.labels["base"], run.labels["method"]) for run in runs}
-    assert labels == {("riql", name) for name in ("direct", "pex", "rpex")}
+    assert labels == {("riql", name) for name in ("direct", *common.SETS)}
     align = {run.labels["corruption"]: run.config.online.align for run in runs}
     assert align == {"observation": 1.0, "dynamics": 0.0}
 

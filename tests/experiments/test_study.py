@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from experiments import groups, overrides, programs, run_configs, study
+from experiments import (
+    groups,
+    overrides,
+    policy_sets,
+    programs,
+    run_configs,
+    study,
+)
 from experiments.configs import default, halfcheetah, quickstart
 from experiments.programs import by_pretraining, pretraining_key
 from experiments.settings import ConfigError
@@ -49,6 +56,37 @@ def test_grid_has_every_combination_once():
     assert labels[0] == ("iql", "pex", "clean", 0)
     assert labels[1] == ("iql", "pex", "clean", 1)
     assert labels[-1] == ("riql", "rpex", "action", 1)
+
+
+def test_one_pretraining_may_serve_all_seeds():
+    """offline.seed, as the released code has one checkpoint a setting: all seeds start
+    from one pretraining, keep its damage, and have their own randomness online."""
+    config = small_grid(corruption=("clean",))
+    config.offline.seed = 7031
+    runs = study.expand_grid(config)
+    (started,) = by_pretraining(runs).values()
+    assert len(started) == len(runs) == 4
+    assert run_configs.offline_run(runs[0]).seed == 7031
+    assert runs[0].pretraining == {"base": "iql", "corruption": "clean", "seed": 7031}
+    told = [run_configs.online_run(run) for run in runs]
+    assert {of.pretraining_seed for of in told} == {7031}
+    assert {of.seed for of in told} == {0, 1}
+    config.offline.seed = -1
+    runs = study.expand_grid(config)
+    assert len(by_pretraining(runs)) == 2
+    for run in runs:
+        told = run_configs.online_run(run)
+        assert told.pretraining_seed == told.seed == run.labels["seed"]
+
+
+def test_a_set_of_seeds_needs_pretrainings_of_several():
+    """One that serves all of them gives a set nothing to choose from."""
+    config = small_grid(seed=(0, 1, 2))
+    config.expansion.num_policies, config.expansion.members = 3, "seeds"
+    policy_sets.check(study.expand_grid(config))
+    config.offline.seed = 0
+    with pytest.raises(ConfigError, match=r"num_policies is 3.*at most 2"):
+        policy_sets.check(study.expand_grid(config))
 
 
 def test_a_corruption_brings_its_settings():
@@ -186,7 +224,7 @@ def test_pex_and_rpex_are_one_program():
         {"scratch"},
         {"buffer"},
         {"direct"},
-        {"pex", "rpex"},
+        {"pex", "rpex", "rpex-released"},
         {"mix"},
         {"sac"},
         {"jsrl"},

@@ -56,12 +56,19 @@ CASES = {
     },
     "pex_iql": {"family": "iql", **IQL, **SET, "kappa": 0.0},
     "rpex_iql": {"family": "iql", **IQL, **SET, "kappa": 0.1},
+    "rpex_released_iql": {
+        **{"family": "iql", **IQL, **SET, "kappa": 0.1, "online_spread": 1.0},
+    },
     "pex_riql": {
         **{"family": "riql", **RIQL, **SET, "kappa": 0.0},
         **{"sigma": 0.5, "quantile": 0.25, "num_critics": 3},
     },
     "rpex_riql_align": {
         **{"family": "riql", **RIQL, **SET, "kappa": 0.1, "align": 1.0, "eta": 3.0},
+        **{"sigma": 0.5, "quantile": 0.25, "num_critics": 3},
+    },
+    "rpex_released_riql": {
+        **{"family": "riql", **RIQL, **SET, "kappa": 0.1, "online_spread": 1.0},
         **{"sigma": 0.5, "quantile": 0.25, "num_critics": 3},
     },
     "edac": {
@@ -307,6 +314,8 @@ class Learner:
         config = self.config
         with torch.no_grad():
             old, new = gaussian(self.frozen, s), gaussian(self.nets["actor"], s)
+            if config.get("online_spread"):  # the closure that a deep copy keeps
+                old = Normal(old.mean, new.stddev)
             proposals = (old.mean, new.mean + new.stddev * draws["online_noise"])
             logits = []
             for policy, proposal in zip((old, new), proposals, strict=True):

@@ -162,6 +162,7 @@ def make_agent(case):
         base=config,
         kappa=float(stored["kappa"]),
         inv_temperature=float(stored["inv_temperature"]),
+        online_spread=float(stored.get("online_spread", 0.0)),
     )
     return set_over(family), config, PolicySetState(members, state, jnp.zeros(()))
 

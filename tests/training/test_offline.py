@@ -232,6 +232,18 @@ def test_statistics_are_those_of_the_damaged_data(elements):
         assert (abs(state.statistics.std - clean.std(0) - 1e-3) > 1e-3).any()
 
 
+def test_observations_may_be_left_as_they_are():
+    """standardise=0: a mean of 0, a deviation of 1, and the damaged rows themselves."""
+    data, run = make_data(), make_run().replace(standardise=0)
+    state, metrics = train(run, data, (1,), GLASS)
+    np.testing.assert_array_equal(state.statistics.mean, np.zeros(3))
+    np.testing.assert_array_equal(state.statistics.std, np.ones(3))
+    rows = np.asarray(metrics["batch"].terminations).astype(int) - 1
+    for name in ("observations", "next_observations"):
+        expected = getattr(damaged(run, data), name)[rows]
+        np.testing.assert_allclose(getattr(metrics["batch"], name), expected, **FUSED)
+
+
 def test_clean_data_reach_the_update_unharmed():
     """No corruption is no change, to the last bit."""
     data, run = make_data(), make_run(offline_elements=())

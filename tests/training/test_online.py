@@ -193,6 +193,18 @@ def test_online_noise_has_the_right_unit():
     assert abs(np.corrcoef(*(x[:, 0] for x in shifts))[0, 1]) < 0.3
 
 
+def test_noise_on_raw_observations_has_the_data_s_unit():
+    """Where nothing is standardised, a deviation is one of the data set."""
+    run = make_run(offline_elements=(), rate=1.0).replace(standardise=0)
+    rows = stored(train(EYE, PAID, run, (250,))[0])
+    clean = stored(train(EYE, PAID, make_run(**CLEAN), (250,))[0])
+    for name in ("observations", "next_observations"):
+        unit = float(getattr(DATA.deviations, name)[0])
+        assert not np.isclose(unit, STD, rtol=0.02)  # or the test could not tell
+        shift = abs(getattr(rows, name) - getattr(clean, name))
+        assert 0.9 * unit < shift.max() <= unit * (1 + 1e-5), name
+
+
 def test_rate_is_the_share_of_steps_that_are_hit():
     """Rate 0.3 over 250 steps: 75 hits, standard deviation 7."""
     run = make_run(offline_elements=(), rate=0.3)
@@ -258,6 +270,23 @@ def test_online_batches_see_pretrainings_damage():
     np.testing.assert_allclose(seen[0].actions, pretraining.actions, **FUSED)
     for ours, other in zip(seen[0][:4], seen[1][:4], strict=True):
         assert (ours != other).mean() > 0.3
+
+
+def test_runs_of_one_pretraining_see_its_damage():
+    """A run of another seed draws other rows, with the damage of the pretraining's."""
+    seen = {}
+    for seed in (0, 5):
+        run = make_run(seed, online_elements=()).replace(pretraining_seed=0)
+        seen[seed] = train(EYE, DRAWN, run, (1,), num_offline=12)[1]["batch"]
+    numbers = [np.asarray(batch.terminations[:12]) for batch in seen.values()]
+    assert (numbers[0] != numbers[1]).any()
+    keys = row_keys(offline.data_key(make_run(0)), jnp.arange(NUM_ROWS))
+    rows = corrupt(
+        keys, DATA.transitions, make_run().offline_corruption, DATA.deviations
+    )
+    for batch, drawn in zip(seen.values(), numbers, strict=True):
+        expected = np.asarray(rows.actions)[drawn.astype(int) - 1]
+        np.testing.assert_allclose(batch.actions[:12], expected, **FUSED)
 
 
 def test_no_offline_rows_without_offline_data():
