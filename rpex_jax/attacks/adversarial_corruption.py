@@ -46,8 +46,9 @@ class Descent(NamedTuple):
     step_size: float  # over the scale
 
 
-# Wide enough to cross the box. The released code has steps of 0.01 and starts scaled by
-# the deviations twice: where these are above 1, at a bound that it then cannot leave.
+# Wide enough to cross the box. The released code has steps of 0.01, which lead from a
+# bound to 0, and starts scaled by the deviations twice: where these are above 1, mostly
+# at a bound.
 OFFLINE = Descent(num_steps=100, step_size=0.02)
 ONLINE = Descent(num_steps=2, step_size=0.1)
 
