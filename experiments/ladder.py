@@ -62,29 +62,50 @@ def load(config: ConfigDict, env: Env) -> list[Rung]:
     """The policies of a collection's config, in its order.
 
     Raises:
-      ConfigError: a checkpoint of another environment, or none.
+      ConfigError: a checkpoint of another environment, or none; one name for two; an
+        expert that is several.
       PolicyFileError, CheckpointError: a policy that cannot be used.
     """
-    rungs = []
-    for source in config.policies:
-        if str(source).endswith(".npz"):
+    rungs: list[Rung] = []
+    for source in map(str, config.policies):
+        if source.endswith(".npz"):
             agent, weights = policy_files.load(source, env.spec)
-            rungs.append(
-                Rung(Path(source).stem, agent, weights, (), offline.raw(env.spec))
-            )
-            continue
-        its_env, groups = policies.load(Path(source), "policies")
-        if its_env.name != env.name:
-            raise ConfigError(
-                f"policies has {source}, of {its_env.name}; it must be of {env.name}"
-            )
-        for group in groups:
-            for i, labels in enumerate(group.labels):
-                state, statistics, run = sweep.take(
-                    (group.states, group.statistics, group.runs), i
+            seen = offline.raw(env.spec)
+            found = [Rung(Path(source).stem, agent, weights, (), seen)]
+        else:
+            found = of_checkpoint(Path(source), env)
+        taken = {rung.name for rung in rungs}
+        for rung in found:
+            if rung.name in taken:
+                raise ConfigError(
+                    f"policies has {source}, whose {rung.name!r} is there already; "
+                    "each must have a name of its own"
                 )
-                name = " ".join(f"{key}={value}" for key, value in labels.items())
-                rungs.append(Rung(name, group.agent, state, run.agent, statistics))
+        rungs += found
+        if source == config.policies[-1] and "expert" in config.kinds and found[1:]:
+            raise ConfigError(
+                f"policies ends with {source}, which holds {len(found)}; the expert "
+                "must be one, such as the checkpoints/GROUP of a collection"
+            )
+    return rungs
+
+
+def of_checkpoint(folder: Path, env: Env) -> list[Rung]:
+    """The policies of a sweep, a collection or a checkpoint in them."""
+    its_env, groups = policies.load(folder, "policies")
+    if its_env.name != env.name:
+        raise ConfigError(
+            f"policies has {folder}, of {its_env.name}; it must be of {env.name}"
+        )
+    rungs = []
+    for group in groups:
+        for i, labels in enumerate(group.labels):
+            state, statistics, run = sweep.take(
+                (group.states, group.statistics, group.runs), i
+            )
+            told = (f"{key}={value}" for key, value in labels.items())
+            name = " ".join((folder.absolute().name, *told))
+            rungs.append(Rung(name, group.agent, state, run.agent, statistics))
     return rungs
 
 

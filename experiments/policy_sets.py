@@ -29,8 +29,8 @@ def check(runs: list[Run]) -> None:
     for run in filter(_has_more, runs):
         count, offline = run.config.expansion.num_policies, run.config.offline
         if run.config.expansion.members == "seeds":
-            others = map(pretraining_key, _siblings(run, runs))
-            there, of = len(set(others)), "pretrained sweep.seed"
+            seeds = {other.pretraining["seed"] for other in _siblings(run, runs)}
+            there, of = len(seeds), "pretrainings of seeds"
         else:
             there, of = offline.steps // offline.chunk, "chunks of pretraining"
         if count - 1 > there:

@@ -398,7 +398,7 @@ def test_a_method_that_cannot_go_on(base, method, edit, expected):
         (
             {"expansion.members": "seeds"},
             Says(
-                "expansion.num_policies is", "12", "one more than there are sweep.seed"
+                "expansion.num_policies is", "12", "one more than there are pretrainings of seeds"
             ),
         ),
         ({"expansion.num_policies": 1}, Says("num_policies is", "1", "[2, inf]")),
@@ -489,6 +489,13 @@ def test_data_of_another_width(field):
         ({"dataset_id": "{name}/{kind}-v0"}, Says("dataset_id is", "{name}", "{env}")),
         ({"dataset_id": "{"}, Says("dataset_id is", "'{'", "{env} and {kind}")),
         ({"dataset_id": "no version {kind}"}, Says("no version", "Minari", "name-v0")),
+        ({"policies": "a.npz"}, Says("policies is", "'a.npz'", "a tuple")),
+        ({"kinds": ("mixed",)}, Says("kinds has", "'mixed'", "policies must")),
+        (
+            {"kinds": ("expert",), "policies": (3,)},
+            Says("policies is", "3", "must be the folder"),
+        ),
+        ({"policies": ("a.npz",)}, Says("kinds is", "'medium'", "mixed, expert")),
         ({"medium.score": "high"}, Says("medium.score is", "'high'", "a number")),
         ({"medium.mean_return": "a"}, Says("mean_return is", "'a'", "number or None")),
         (

@@ -234,6 +234,7 @@ def test_when_a_policy_is_reached(goal, reached):
 
 HOPPER = Spec(observation_dim=11, action_dim=3)
 ORIGIN = "Policies of a zoo, MIT License."
+POLICIES = ("expert", "medium")  # of a collection, as they are found
 
 
 @pytest.fixture(scope="module")
@@ -268,10 +269,11 @@ def made_by(path, dataset):
 def test_a_mixed_set_has_an_equal_share_of_every_policy(ladder_of):
     """Whole episodes, at most a quarter of the rows each, of files and checkpoints, in
     random order; the table has the same returns."""
-    datasets, out, _ = ladder_of
+    datasets, out, settings = ladder_of
     mixed = datasets["mixed"]
     told = json.loads((out / "mixed-returns.json").read_text())
-    names = ["low", "policy=expert seed=0", "policy=medium seed=0", "high"]
+    ours = [f"{Path(settings['policies'][1]).name} policy={p} seed=0" for p in POLICIES]
+    names = ["low", *ours, "high"]
     assert list(told) == names
     for of_policy in told.values():
         assert ROWS // 4 - 100 < of_policy["transitions"] <= ROWS // 4
@@ -301,7 +303,8 @@ def test_where_policies_come_from_stays_with_their_data(ladder_of):
     """Origin, who acted, and the references that scores are made with."""
     metadata = minari.load_dataset("ladder/mixed-v0").storage.metadata
     assert ORIGIN in metadata["description"]
-    assert metadata["algorithm_name"].startswith("low, policy=expert")
+    assert metadata["algorithm_name"].startswith("low, ")
+    assert metadata["algorithm_name"].endswith("policy=medium seed=0, high")
     assert metadata["ref_max_score"] == 3234.3
 
 
@@ -352,6 +355,18 @@ def test_policies_of_another_environment(collected, root, tmp_path):
     )
     with pytest.raises(ConfigError, match=r"of Hopper-v4; it must be of Walker2d-v4"):
         collect.collect(config, tmp_path / "out")
+
+
+def test_an_expert_that_is_several_and_names_that_are_taken(
+    collected, ladder_of, root, tmp_path
+):
+    """A collection's folder holds two policies; a file can be given once."""
+    low, ours, _ = ladder_of[2]["policies"]
+    settings = {"dataset_id": "two/{kind}-v0", "kinds": ("expert",)}
+    with pytest.raises(ConfigError, match=r"policies ends with .* holds 2; the expert"):
+        collect.collect(tiny_config(policies=(low, ours), **settings), tmp_path / "out")
+    with pytest.raises(ConfigError, match="'low' is there already"):
+        collect.collect(tiny_config(policies=(low, low), **settings), tmp_path / "out")
 
 
 def test_a_share_without_an_episode(root, ladder_of, tmp_path):
