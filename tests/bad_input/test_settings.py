@@ -397,9 +397,7 @@ def test_a_method_that_cannot_go_on(base, method, edit, expected):
         ),
         (
             {"expansion.members": "seeds"},
-            Says(
-                "expansion.num_policies is", "12", "one more than there are pretrainings of seeds"
-            ),
+            Says("expansion.num_policies is", "12", "there are pretrainings of seeds"),
         ),
         ({"expansion.num_policies": 1}, Says("num_policies is", "1", "[2, inf]")),
         ({"expansion.members": "all"}, Says("members is", "'all'", "snapshots, seeds")),
