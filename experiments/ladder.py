@@ -136,8 +136,11 @@ def record(
         print(write_returns(out, kind, env.name, told), flush=True)
         names = ", ".join(f"{of.policy} {of.returns.mean():.0f}" for of in told)
         about = f"Sampled actions, mean returns: {names}."
-        missed = kinds.shortfall("expert", config, told[-1].greedy)
-        kinds.finish(recordings[kind], about, config, missed, told[-1].greedy)
+        if kind == "mixed":
+            kinds.finish(recordings[kind], about, config)
+        else:
+            missed = kinds.shortfall("expert", config, told[-1].greedy)
+            kinds.finish(recordings[kind], about, config, missed, told[-1].greedy)
 
 
 def episodes_of(
@@ -177,9 +180,8 @@ def shuffled(parts: list[Dataset], seed: int) -> Dataset:
     joined = rollouts.join(parts)
     slices = episode_slices(joined)
     order = np.random.default_rng(seed).permutation(len(slices))
-    rows = np.concatenate(
-        [np.arange(len(joined.episode_ends))[slices[i]] for i in order]
-    )
+    numbers = np.arange(len(joined.episode_ends))
+    rows = np.concatenate([numbers[slices[i]] for i in order])
     return jax.tree.map(lambda x: x[rows], joined)
 
 
