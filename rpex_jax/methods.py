@@ -29,28 +29,16 @@ class Method(NamedTuple):
 
 
 _WITH_VALUE = ("iql", "riql")
+_SET = Method(pretrained=True, expands=True, uses_data=True, bases=_WITH_VALUE)
 
 METHODS = {
     "offline": Method(pretrained=True, expands=False, uses_data=False, learns=False),
     "scratch": Method(pretrained=False, expands=False, uses_data=False),
     "buffer": Method(pretrained=False, expands=False, uses_data=True),
     "direct": Method(pretrained=True, expands=False, uses_data=True),
-    "pex": Method(pretrained=True, expands=True, uses_data=True, bases=_WITH_VALUE),
-    "rpex": Method(
-        pretrained=True,
-        expands=True,
-        uses_data=True,
-        corrects=True,
-        bases=_WITH_VALUE,
-    ),
-    "rpex-released": Method(
-        pretrained=True,
-        expands=True,
-        uses_data=True,
-        corrects=True,
-        released=True,
-        bases=_WITH_VALUE,
-    ),
+    "pex": _SET,
+    "rpex": _SET._replace(corrects=True),
+    "rpex-released": _SET._replace(corrects=True, released=True),
     "mix": Method(
         pretrained=True, expands=False, uses_data=True, mixes=True, bases=_WITH_VALUE
     ),
