@@ -96,7 +96,7 @@ def test_without_a_hit_what_is_meant_is_executed_bit_for_bit():
 
 @pytest.mark.parametrize("name", ["Hopper-v4", "Ant-v5"])
 def test_at_q_0_the_rollout_is_the_clean_one(name):
-    env = envs.make(name)._replace(time_limit=50)  # resets lie in between
+    env = envs.make(name)._replace(time_limit=20)  # resets lie in between
     perturbation = Perturbation(MEMBERS[:, :1].repeat(env.spec.action_dim, 1))
     faulty = perturbed(env, lambda key: draw_fault(key, 0.0, perturbation))
     action = jnp.linspace(-1.5, 1.5, env.spec.action_dim)
