@@ -289,4 +289,6 @@ def test_its_policies_load(finished):
         if (row["group"], row["chunk"]) == ("online-0", 1)
     ]
     assert [row.step for row in found] == [4, 4]
-    np.testing.assert_allclose([row.returns for row in found], expected, rtol=1e-6)
+    ours = [row.returns for row in found]
+    # Another program: a return is minus a squared distance, in which digits cancel.
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)

@@ -21,6 +21,9 @@ from rpex_jax.envs import TASKS, rendering, tasks
 from rpex_jax.training.conditions import CONDITIONS
 from tests.experiments.tiny import small_world, tiny_config, write_data
 
+# Of two programs: a return is minus a squared distance, in which digits cancel.
+ROUNDED = dict(rtol=1e-5, atol=1e-6)
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
@@ -60,7 +63,7 @@ def test_the_numbers_of_a_sweep_come_back(finished, group):
         env, groups = policies.load(place)
         assert len(groups) == 1
         got = evaluate.evaluate(env, groups, episodes=2)
-        np.testing.assert_allclose([row.returns for row in got], expected, rtol=1e-6)
+        np.testing.assert_allclose([row.returns for row in got], expected, **ROUNDED)
     labels = [row.labels for row in got]
     told = [row for row in rows if row["group"] == group and row["chunk"] == 2]
     for ours, theirs in zip(labels, told, strict=True):
@@ -102,7 +105,7 @@ def test_attacks_of_a_study_come_back(finished):
     }
     labels = [label for group in groups for label in group.labels]
     ours = [ours[tuple(x.items()), name] for x in labels for name in CONDITIONS[1:]]
-    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    np.testing.assert_allclose(ours, expected, **ROUNDED)
     assert {row.bound for row in got if row.condition != "normal"} == {0.3}
 
 
@@ -123,8 +126,8 @@ def test_a_set_of_the_user_is_met_in_turn(finished, tmp_path):
         ),
         2,
     )
-    np.testing.assert_array_equal(hit[:, 1::2], normal[:, 1::2])
-    assert (hit[:, ::2] != normal[:, ::2]).any()
+    np.testing.assert_allclose(hit[:, 1::2], normal[:, 1::2], **ROUNDED)
+    assert abs(hit[:, ::2] - normal[:, ::2]).max() > 1e-3
 
 
 def test_a_set_that_the_study_has_not_made(finished):

@@ -29,6 +29,7 @@ from rpex_jax.training.attack import best, make_search, mean_returns
 from rpex_jax.training.conditions import Attacked, make_evaluate_under
 from rpex_jax.training.run import RunConfig
 from rpex_jax.types import Spec
+from tests.closeness import assert_trees_close
 from tests.training.problems import (
     BATCH,
     HIDDEN,
@@ -45,6 +46,8 @@ MEMBERS = jnp.array([[0.2, -0.2], [-0.3, 0.1], [0.1, 0.3]])
 UNIT = ObservationStatistics(jnp.zeros(2), jnp.ones(2))
 SHIFTED = UNIT._replace(mean=jnp.array([0.0, 1.0]))  # the second coordinate is -1
 CLEAN = corruption(())
+# Of two programs: 60 steps of TD3 at rate 1e-2 turn a last bit into some 3e-6.
+LEARNED = 1e-4
 
 
 def walker() -> Env:
@@ -123,7 +126,8 @@ def test_the_replay_holds_what_was_meant_and_what_came_of_it():
     assert len(set(distances.argmin(1))) > 1
 
 
-def test_a_run_at_q_0_is_the_run_without_a_perturbation_bit_for_bit():
+def test_a_run_at_q_0_is_the_run_without_a_perturbation():
+    """What is stored, learned and met; a hit of 1e-3 would show in all of it."""
     env = walker()
     agent = TD3Config(learning_rate=1e-2, hidden_dims=HIDDEN)
     spared = make_perturbed(q=0.0, agent=agent)
@@ -133,9 +137,9 @@ def test_a_run_at_q_0_is_the_run_without_a_perturbation_bit_for_bit():
     )
     assert clean.buffer.data.terminations.sum() > 0
     same = faulty._replace(curriculum=None, env=faulty.env._replace(env=clean.env.env))
-    jax.tree.map(np.testing.assert_array_equal, same, clean)
+    assert_trees_close(same, clean, LEARNED)
     physics = faulty.env.env.physics.physics
-    jax.tree.map(np.testing.assert_array_equal, physics, clean.env.env.physics)
+    assert_trees_close(physics, clean.env.env.physics, LEARNED)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +200,9 @@ def test_prefill_puts_distinct_rows_first_and_the_replay_forgets_them_first(coun
     )
     filled = jax.tree.map(lambda x: x[:count], state.buffer.data)
     jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=1e-5), filled, expected
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
+        filled,
+        expected,
     )
     new = jax.tree.map(lambda x: jnp.full_like(x[:1], 777.0), data.transitions)
     full = functools.reduce(
