@@ -33,12 +33,14 @@ def offline_run(run: Run) -> RunConfig:
         bc_weight=config.offline.bc_weight,
     )
     nothing = corruption(())
+    seed = run.pretraining["seed"]
     return RunConfig(
-        seed=run.pretraining["seed"],
+        seed=seed,
         agent=agent,
         offline_corruption=damage,
         online_corruption=nothing,
         corrupt_again=0,
+        pretraining_seed=seed,
         standardise=config.offline.standardise,
     )
 

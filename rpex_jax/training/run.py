@@ -37,7 +37,7 @@ class RunConfig:
     corrupt_again: Array  # [], 0: online batches see pretraining's damage; n > 0: new
     perturbation: Perturbation | None = None  # of what is executed online
     balance: BalanceConfig | None = None  # of replay and data set online; else by count
-    pretraining_seed: Array | None = None  # [], int32, where it is another run's
+    pretraining_seed: Array | None = None  # [], int32, of the data's damage; None: seed
     standardise: Array = 1.0  # [], 0: agents see observations as they are
 
 

@@ -406,7 +406,7 @@ def test_attacks_that_are_measured(program, arguments, expected, place, capfd):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--preset=smal"], Says("--preset is", "'smal'", "paper, small, smoke")),
+        (["--preset=smal"], Says("--preset is", "'smal'", "medium, small, smoke")),
         (["--tasks=Hoper-v4"], Says("environment is", "'Hoper", "Hopper")),
         (["--tasks=Hopper-v4,Hopper-v4"], Says("--tasks is", "'Hopper-v4'", "once")),
         (["--data=a,b", "--tasks=Hopper-v4"], Says("--data", "2", "for 1 --tasks")),

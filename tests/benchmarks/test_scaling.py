@@ -90,15 +90,15 @@ def test_a_program_is_that_of_its_point():
 
 
 def test_the_whole_protocol(monkeypatch):
-    """4 elements x 6 columns x 5 seeds of every task; hours by hand, of one item."""
+    """4 elements x 8 columns x 5 seeds of every task; hours by hand, of one item."""
     monkeypatch.setattr(protocol_cost, "TASKS", ("Hopper-v4",))
     monkeypatch.setattr(study_cost, "flops_per_update", lambda *args: 10)
     items, evaluated, env = protocol_cost.protocol()
-    assert sum(item.runs for item in items if item.phase == "online") == 4 * 6 * 5
+    assert sum(item.runs for item in items if item.phase == "online") == 4 * 8 * 5
     assert sum(item.runs for item in items if item.phase == "offline") == 4 * 2 * 5
     assert all(item.flops == 10 * item.updates for item in items)
-    # every 10 000 steps: 120 runs, after the warm-up, and 40 pretrainings
-    assert evaluated == (120 * 100 + 40 * 200) * 10 * env.time_limit
+    # every 10 000 steps: 160 runs, after the warm-up, and 40 pretrainings
+    assert evaluated == (160 * 100 + 40 * 200) * 10 * env.time_limit
     item = Item("offline", "iql", "all", runs=2, updates=10**6, flops=36 * 10**14)
     text = protocol_cost.arithmetic([item], {"offline": 1e9}, 7200_000, 1000.0)
     assert "| offline iql, all | 2 | 1 M | 3.60 | 1 | 1000.0 |" in text
