@@ -139,8 +139,9 @@ def report_of(out: Path) -> str:
             rows.append(["", "paper", *paper_row(paper)])
     note = "; ".join(sorted(filter(None, notes)))
     return (
-        f"{sentence(note)}\n\n"
-        f"{results.markdown_table(header, rows)}\n\n{verdicts(cells)}\n"
+        f"{sentence(note)}\n\n{results.markdown_table(header, rows)}\n\n"
+        "The paper's RPEX stands under rpex-released, the rule that its code runs.\n\n"
+        f"{verdicts(cells)}\n"
     )
 
 
