@@ -98,7 +98,8 @@ def collect(
     env = study_inputs.make_env(config)
     ids = kinds.dataset_ids(config)
     rungs = ladder.load(config, env)
-    by = ", ".join(rung.name for rung in rungs) or "SAC"
+    names = [rung.name for rung in rungs] or ["SAC"]
+    by = {"random": "uniform", "mixed": ", ".join(names)}
     if builtin and len(ids) > 1:
         raise settings.ConfigError(
             f"--builtin is {builtin}, one file; it needs one kind, not {len(ids)}"
@@ -113,7 +114,7 @@ def collect(
                 recorder.recording(
                     dataset_id,
                     config.env,
-                    algorithm_name="uniform" if kind == "random" else by,
+                    algorithm_name=by.get(kind, names[-1]),
                     author=config.author,
                     command=about["command"],
                     overwrite=overwrite,
@@ -126,6 +127,8 @@ def collect(
         stack.enter_context(folders.locked(out))
         check_replaceable(out, overwrite)
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        for returns in out.glob("*-returns.*"):
+            returns.unlink()
         for name, content in (("versions", about), ("config", config.to_dict())):
             text = json.dumps(content, indent=1) + "\n"
             results.write_atomically(out / f"{name}.json", text)
@@ -144,16 +147,20 @@ def collect(
 
 
 def check_replaceable(out: Path, overwrite: bool) -> None:
-    """Raises a `ConfigError` where results would go that nobody gave up."""
+    """Raises a `ConfigError` where results would go that nobody gave up.
+
+    A collection that failed at its beginning has left its config and no results.
+    """
     saved = out / "config.json"
-    if not saved.exists() and not (out / "checkpoints").exists():
+    results_of = (out / "checkpoints", out / "curve.csv", *out.glob("*-returns.json"))
+    if not saved.exists() and not any(path.exists() for path in results_of):
         return
     if not saved.exists() or "kinds" not in folders.read_json(saved):
         raise settings.ConfigError(
             f"--out is {out}, which is no collection's folder; it must be one, or a "
             "new one"
         )
-    if not overwrite:
+    if not overwrite and any(path.exists() for path in results_of):
         raise settings.ConfigError(
             f"--out is {out}, which holds results; pass --overwrite or another folder"
         )
@@ -224,9 +231,7 @@ def record_training(
                 if policy in replays:
                     append(replays[policy], rollouts.closed(episodes.unfinished()))
                     about = f"The training of SAC up to {now.step} steps, sampled."
-                    kinds.finish(
-                        replays[policy], about, config, missed, now.mean_return
-                    )
+                    kinds.finish(replays[policy], about, missed, now.mean_return)
                 state = sweep.take(now.policy.agent, 0)
                 acting = functools.partial(rollout, state, kinds.sac_run(config).agent)
                 record_rollout(policy, acting, config, recordings, now, missed)
@@ -259,7 +264,7 @@ def record_rollout(
     for kind in wanted:
         if kind == policy or policy == "expert":
             mean_return = now and now.mean_return
-            kinds.finish(recordings[kind], about, config, missed, mean_return)
+            kinds.finish(recordings[kind], about, missed, mean_return)
 
 
 def append(recording: Recording, episodes: Dataset) -> None:

@@ -101,15 +101,13 @@ def shortfall(policy: str, config: ConfigDict, mean_return: float) -> str:
 def finish(
     recording: Recording,
     about: str,
-    config: ConfigDict,
     missed: str = "",
     policy_return: float | None = None,
 ) -> None:
     """Gives a data set its name; what it missed is said, and stays with it."""
     if missed:
         print(f"notice: {missed} It was recorded all the same.", flush=True)
-    parts = (about, missed, config.origin)
-    recording.finish(" ".join(filter(None, parts)), policy_return)
+    recording.finish(f"{about} {missed}".strip(), policy_return)
 
 
 def dataset_ids(config: ConfigDict) -> dict[str, str]:
@@ -127,6 +125,15 @@ def dataset_ids(config: ConfigDict) -> dict[str, str]:
             )
         settings.check_name("kinds", kind, allowed)
     _check_values(config)
+    if not all(isinstance(source, str) and source for source in config.policies):
+        raise ConfigError(
+            f"policies is {config.policies}; it must hold files and folders, as texts"
+        )
+    if "mixed" in config.kinds and config.rows < len(config.policies):
+        raise ConfigError(
+            f"rows is {config.rows}; it must be enough for an episode of each of the "
+            f"{len(config.policies)} policies"
+        )
     if not config.kinds or len(set(config.kinds)) < len(config.kinds):
         raise ConfigError(f"kinds is {config.kinds}; it must hold some, each once")
     env, ids = config.env.rpartition(":")[2].lower(), {}

@@ -67,7 +67,7 @@ def load(config: ConfigDict, env: Env) -> list[Rung]:
       PolicyFileError, CheckpointError: a policy that cannot be used.
     """
     rungs: list[Rung] = []
-    for source in map(str, config.policies):
+    for source in config.policies:
         if source.endswith(".npz"):
             agent, weights = policy_files.load(source, env.spec)
             seen = offline.raw(env.spec)
@@ -136,11 +136,13 @@ def record(
         print(write_returns(out, kind, env.name, told), flush=True)
         names = ", ".join(f"{of.policy} {of.returns.mean():.0f}" for of in told)
         about = f"Sampled actions, mean returns: {names}."
+        if origin := config.origin.rstrip(" ."):
+            about += f" {origin}."
         if kind == "mixed":
-            kinds.finish(recordings[kind], about, config)
+            kinds.finish(recordings[kind], about)
         else:
             missed = kinds.shortfall("expert", config, told[-1].greedy)
-            kinds.finish(recordings[kind], about, config, missed, told[-1].greedy)
+            kinds.finish(recordings[kind], about, missed, told[-1].greedy)
 
 
 def episodes_of(

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from rpex_jax import sweep
 from rpex_jax.attacks.corruption import corruption
 from rpex_jax.data.buffer import make_buffer
-from rpex_jax.data.dataset import Dataset
+from rpex_jax.data.dataset import Dataset, DatasetError
 from rpex_jax.envs import Env
 from rpex_jax.training import offline, online
 from rpex_jax.training.online import OnlineState
@@ -141,7 +141,12 @@ def make_rollout(
         state = start(agent_state, runs)
         episodes = Episodes(num_collectors)
         while rows > 0:
-            state, _ = chunk(state, statistics, runs, no_data)
+            state, metrics = chunk(state, statistics, runs, no_data)
+            if failed := int(metrics["episode/failed"].sum()):
+                raise DatasetError(
+                    f"{failed} episodes ended as actions or physics were not finite; "
+                    "a policy that is recorded must give numbers"
+                )
             ready = episodes.add(newest(state, num_steps))
             unfinished = episodes.unfinished()
             if len(ready.episode_ends) + len(unfinished.episode_ends) >= rows:

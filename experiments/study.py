@@ -142,6 +142,11 @@ def check_method(run: Run) -> None:
             f"sweep.method {name!r} cannot start from sweep.base {base!r}; it can from "
             f"{', '.join(method.bases)}"
         )
+    if method.released and run.labels.get("expansion.frozen_spread") == "own":
+        raise ConfigError(
+            f"sweep.axes has expansion.frozen_spread=own, but sweep.method {name!r} "
+            "has 'online' always; leave the method or these runs (sweep.skip) out"
+        )
     if method.balances and run.config.online.prefill:
         raise ConfigError(
             f"online.prefill is {run.config.online.prefill}; with sweep.method "

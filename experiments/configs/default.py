@@ -87,7 +87,7 @@ def default_config() -> ConfigDict:
     config.expansion.lowest_weight = -1e4  # w is clipped
     config.expansion.highest_weight = 100.0
     # The frozen policies' densities have their "own" spread, as RPEX prints it, or the
-    # "online" policy's, as its released code runs; rpex-released has "online".
+    # "online" policy's, as its released code runs; rpex-released always has "online".
     config.expansion.frozen_spread = "own"
     config.expansion.epsilon = 0.0  # in evaluation; the released code has 0.1
     config.expansion.ipw_form = "logit"  # or "printed"

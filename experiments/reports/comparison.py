@@ -107,6 +107,11 @@ def introduction(config: dict, done: Progress, unit: str) -> list[Block]:
         f"{config['offline']['steps']:,} offline updates and "
         f"{config['online']['steps']:,} online steps a run."
     )
+    if (seed := config["offline"].get("seed", -1)) >= 0:
+        text.append(
+            f"All seeds start from one pretraining, of seed {seed}: errors and "
+            "intervals leave out what another would change."
+        )
     return text
 
 

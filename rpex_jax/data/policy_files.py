@@ -59,8 +59,7 @@ def load(path: str | os.PathLike, spec: Spec) -> tuple[Agent, Weights]:
         for name, allowed in (("kind", KINDS), ("activation", tuple(ACTIVATIONS)))
     )
     shapes = _shapes(arrays, kind, spec)
-    _check_arrays(arrays, shapes, path)
-    weights = {name: jnp.asarray(arrays[name], jnp.float32) for name in shapes}
+    weights = _checked(arrays, shapes, path)
     policy = partial(_policy, kind=kind, activation=activation)
 
     def act(
@@ -149,20 +148,36 @@ def _check_name(arrays: dict, name: str, allowed: tuple[str, ...], path: str) ->
     return value
 
 
-def _check_arrays(arrays: dict, shapes: dict[str, tuple], path: str) -> None:
-    """Raises a `PolicyFileError` unless the arrays are these and finite."""
+def _checked(arrays: dict, shapes: dict[str, tuple], path: str) -> Weights:
+    """The arrays in float32, or a `PolicyFileError` where they are not these."""
+    weights = {}
     for name, shape in shapes.items():
         array = arrays.get(name)
         found = "nothing" if array is None else f"{array.dtype} {array.shape}"
-        if array is None or array.dtype.kind not in "fiu" or array.shape != shape:
+        is_number = array is not None and array.dtype.kind in "fiu"
+        if not is_number or array.shape != shape or 0 in shape:
             raise PolicyFileError(
-                f"{path} has {found} as {name!r}; it must be numbers of shape {shape}"
+                f"{path} has {found} as {name!r}; it must be numbers of shape {shape}, "
+                "none of whose widths is 0"
             )
-        if not np.isfinite(array).all():
-            raise PolicyFileError(f"{path} has NaN or infinity in {name!r}")
+        with np.errstate(over="ignore"):  # becomes infinity, which is refused
+            weights[name] = array.astype(np.float32)
+        if not np.isfinite(weights[name]).all():
+            raise PolicyFileError(
+                f"{path} has NaN or infinity in {name!r}; it must be finite in float32"
+            )
+    if NORMALISER[0] in shapes:
+        _, var, clip, eps = (weights[name] for name in NORMALISER)
+        if not ((var + eps > 0).all() and clip > 0):
+            raise PolicyFileError(
+                f"{path} has 'observation_var' from {var.min():g}, 'observation_eps' "
+                f"{eps:g} and 'observation_clip' {clip:g}; var + eps and clip must be "
+                "above 0"
+            )
     known = {"kind", "activation", *shapes}
     if others := sorted(arrays.keys() - known):
         raise PolicyFileError(
             f"{path} has {others[0]!r}, for which a {arrays['kind']} policy has no "
             f"use; it must have {', '.join(sorted(known))} alone"
         )
+    return jax.tree.map(jnp.asarray, weights)

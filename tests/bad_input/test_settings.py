@@ -491,7 +491,11 @@ def test_data_of_another_width(field):
         ({"kinds": ("mixed",)}, Says("kinds has", "'mixed'", "policies must")),
         (
             {"kinds": ("expert",), "policies": (3,)},
-            Says("policies is", "3", "must be the folder"),
+            Says("policies is", "3", "files and folders"),
+        ),
+        (
+            {"kinds": ("mixed",), "policies": ("a.npz", "b.npz"), "rows": 1},
+            Says("rows is", "1", "of each of the 2 policies"),
         ),
         ({"policies": ("a.npz",)}, Says("kinds is", "'medium'", "mixed, expert")),
         ({"medium.score": "high"}, Says("medium.score is", "'high'", "a number")),

@@ -135,6 +135,13 @@ def with_(**changed):
         (with_(kernel_0=np.zeros((6, 5))), ("(6, 5)", "'kernel_0'", "(4, 5)")),
         (with_(bias_mean=np.zeros(3)), ("(3,) as 'bias_mean'", "(2,)")),
         (with_(bias_0=np.full(5, np.nan)), ("NaN or infinity in 'bias_0'",)),
+        (with_(bias_0=np.full(5, 1e300)), ("infinity in 'bias_0'", "float32")),
+        (
+            with_(kernel_0=np.zeros((4, 0)), bias_0=np.zeros(0)),
+            ("(4, 0)", "'kernel_0'", "none of whose widths is 0"),
+        ),
+        (with_(observation_var=np.full(4, -1.0)), ("'observation_var' from -1", "0")),
+        (with_(observation_clip=0.0), ("'observation_clip' 0", "above 0")),
         (with_(log_std=np.array(["a", "b"])), ("'log_std'", "numbers")),
         (with_(kernel_log_std=np.zeros((3, 2))), ("'kernel_log_std'", "no use")),
     ],

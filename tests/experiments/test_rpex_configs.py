@@ -173,6 +173,17 @@ def test_rules_of_selection_are_numbers_of_one_program():
     assert [of.online_spread for of in told] == [1.0, 1.0, 1.0]
 
 
+def test_the_released_rule_has_no_other_spread():
+    """As an axis it would label the same runs as something else."""
+    config = common.start("small")
+    config.sweep.base, config.sweep.method = ("iql",), common.SETS
+    config.sweep.axes = ("expansion.frozen_spread=own,online",)
+    with pytest.raises(ConfigError, match=r"frozen_spread=own.*'rpex-released'"):
+        study.expand_grid(config)
+    config.sweep.skip = ("method=rpex-released expansion.frozen_spread=own",)
+    assert study.expand_grid(config)
+
+
 def test_elements_and_seeds_are_one_program():
     """Where their settings agree in structure; UTD and K are structure."""
     config = common.start("small,HalfCheetah-v4")
