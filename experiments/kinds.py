@@ -116,24 +116,8 @@ def dataset_ids(config: ConfigDict) -> dict[str, str]:
     Raises:
       ConfigError: at the first setting that cannot be used.
     """
-    allowed = OF_POLICIES if config.policies else KINDS
-    for kind in config.kinds:
-        if kind == "mixed" and not config.policies:
-            raise ConfigError(
-                "kinds has 'mixed', which is made of given policies; policies must "
-                "name them"
-            )
-        settings.check_name("kinds", kind, allowed)
+    _check_kinds(config)
     _check_values(config)
-    if not all(isinstance(source, str) and source for source in config.policies):
-        raise ConfigError(
-            f"policies is {config.policies}; it must hold files and folders, as texts"
-        )
-    if "mixed" in config.kinds and config.rows < len(config.policies):
-        raise ConfigError(
-            f"rows is {config.rows}; it must be enough for an episode of each of the "
-            f"{len(config.policies)} policies"
-        )
     if not config.kinds or len(set(config.kinds)) < len(config.kinds):
         raise ConfigError(f"kinds is {config.kinds}; it must hold some, each once")
     env, ids = config.env.rpartition(":")[2].lower(), {}
@@ -153,6 +137,21 @@ def dataset_ids(config: ConfigDict) -> dict[str, str]:
     return ids
 
 
+def _check_kinds(config: ConfigDict) -> None:
+    """Of a training, or of the policies that are given."""
+    if "mixed" in config.kinds and not config.policies:
+        raise ConfigError(
+            "kinds has 'mixed', which is made of given policies; policies must name "
+            "them"
+        )
+    for kind in config.kinds:
+        settings.check_name("kinds", kind, OF_POLICIES if config.policies else KINDS)
+    if not all(isinstance(source, str) and source for source in config.policies):
+        raise ConfigError(
+            f"policies is {config.policies}; it must hold files and folders, as texts"
+        )
+
+
 def _check_values(config: ConfigDict) -> None:
     settings.check_values(config, RANGES, NAMES)
     learning = config.steps - config.warmup
@@ -163,6 +162,11 @@ def _check_values(config: ConfigDict) -> None:
     settings.check_multiple(
         "evaluate_every", config.evaluate_every, learning, "after the warm-up "
     )
+    if "mixed" in config.kinds and config.rows < len(config.policies):
+        raise ConfigError(
+            f"rows is {config.rows}; it must be enough for an episode of each of the "
+            f"{len(config.policies)} policies"
+        )
     goal = config.medium
     unscored = goal.mean_return is None and not scores.has_reference(config.env)
     trains = not config.policies and "medium" in policies(config.kinds)
