@@ -152,15 +152,16 @@ def check_replaceable(out: Path, overwrite: bool) -> None:
     A collection that failed at its beginning has left its config and no results.
     """
     saved = out / "config.json"
-    results_of = (out / "checkpoints", out / "curve.csv", *out.glob("*-returns.json"))
-    if not saved.exists() and not any(path.exists() for path in results_of):
+    left = (out / "checkpoints", out / "curve.csv", *out.glob("*-returns.json"))
+    holds_results = any(path.exists() for path in left)
+    if not saved.exists() and not holds_results:
         return
     if not saved.exists() or "kinds" not in folders.read_json(saved):
         raise settings.ConfigError(
             f"--out is {out}, which is no collection's folder; it must be one, or a "
             "new one"
         )
-    if not overwrite and any(path.exists() for path in results_of):
+    if holds_results and not overwrite:
         raise settings.ConfigError(
             f"--out is {out}, which holds results; pass --overwrite or another folder"
         )
